@@ -1,0 +1,1 @@
+"""Data: structures, alignments, features, and the toy world."""

@@ -1,0 +1,1 @@
+"""Looking: plots, 3D views and reports."""

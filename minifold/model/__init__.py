@@ -1,0 +1,1 @@
+"""The model: one algorithm of the supplement, one class."""

@@ -1,0 +1,1 @@
+"""Physics: structural violations and relaxation."""
