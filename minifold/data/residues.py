@@ -191,9 +191,11 @@ def _rigid_group_frames() -> np.ndarray:
     """[21, 8, 4, 4]: the frame of each group in that of its parent, at torsion angle 0.
 
     The parent of chi2, chi3 and chi4 is the chi before, that of all others the backbone.
-    The x axis of a frame is the bond about which the torsion turns.
+    The x axis of a frame is the bond about which the torsion turns. The matrix of a group that a
+    residue does not have is zero, as in DeepMind's table; it carries no atom.
     """
-    frames = np.tile(np.eye(4), (NUM_RESTYPES, 8, 1, 1))
+    frames = np.zeros((NUM_RESTYPES, 8, 4, 4))
+    frames[:20, :2] = np.eye(4)  # backbone and pre-omega
     for r, residue in enumerate(RESIDUE_NAMES[:20]):
         at = {n: p.astype(np.float64) for n, p in zip(ATOM14_NAMES[r], ATOM14_POSITIONS[r])}
         frames[r, 2] = _frame(at["N"] - at["CA"], np.array([1.0, 0, 0]), at["N"])
@@ -217,7 +219,9 @@ def _bonded_distances() -> tuple[np.ndarray, np.ndarray]:
     for residue, first, second, *numbers in _table("bonds.csv"):
         r = RESIDUE_NAMES.index(residue)
         i, j = slots[r][first], slots[r][second]
-        mean[r, i, j], stddev[r, i, j] = mean[r, j, i], stddev[r, j, i] = map(float, numbers)
+        mean[r, i, j], stddev[r, i, j] = mean[r, j, i], stddev[r, j, i] = [
+            float(x) for x in numbers
+        ]
     for residue, first, middle, last, *numbers in _table("angles.csv"):
         r = RESIDUE_NAMES.index(residue)
         i, m, j = slots[r][first], slots[r][middle], slots[r][last]
