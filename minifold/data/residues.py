@@ -26,7 +26,7 @@ NUM_RESTYPES = 21  # with X
 RESIDUE_NAMES = (
     "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL UNK".split()
 )
-ONE_TO_THREE = dict(zip(RESTYPES + "X", RESIDUE_NAMES))
+ONE_TO_THREE = dict(zip(RESTYPES + "X", RESIDUE_NAMES, strict=True))
 THREE_TO_ONE = {three: one for one, three in ONE_TO_THREE.items()}
 
 # Letter of an alignment → token. B, Z and U become their closest amino acid, as in HHblits.
@@ -197,7 +197,7 @@ def _rigid_group_frames() -> np.ndarray:
     frames = np.zeros((NUM_RESTYPES, 8, 4, 4))
     frames[:20, :2] = np.eye(4)  # backbone and pre-omega
     for r, residue in enumerate(RESIDUE_NAMES[:20]):
-        at = {n: p.astype(np.float64) for n, p in zip(ATOM14_NAMES[r], ATOM14_POSITIONS[r])}
+        at = dict(zip(ATOM14_NAMES[r], ATOM14_POSITIONS[r].astype(np.float64), strict=True))
         frames[r, 2] = _frame(at["N"] - at["CA"], np.array([1.0, 0, 0]), at["N"])
         frames[r, 3] = _frame(at["C"] - at["CA"], at["CA"] - at["N"], at["C"])
         for c, (first, second, third, _) in enumerate(CHI_ATOM_NAMES[residue]):
@@ -293,6 +293,6 @@ def aatype_to_sequence(aatype: np.ndarray) -> str:
         BadInput: a value is outside 0..20.
     """
     aatype = np.asarray(aatype)
-    if aatype.size and not (0 <= aatype.min() and aatype.max() <= UNKNOWN):
+    if aatype.size and (aatype.min() < 0 or aatype.max() > UNKNOWN):
         raise BadInput(f"a residue type is 0 to 20, not {aatype.min()} or {aatype.max()}")
     return "".join((RESTYPES + "X")[int(index)] for index in aatype)
