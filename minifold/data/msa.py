@@ -1,0 +1,330 @@
+"""Multiple sequence alignments: reading, writing, and what AlphaFold does to their rows.
+
+An alignment is anchored on its query, the first row: the columns are the query's residues, and
+what another sequence has between two of them is not kept but counted (``deletions``: AlphaFold
+calls an insertion relative to the query a deletion of the query).
+
+The functions at the end are the steps of supplement 1.2.5-1.2.7 on plain integer arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from minifold.data.files import read_text, write_text
+from minifold.data.residues import GAP, LETTER_TO_TOKEN, MASK, RESTYPES
+from minifold.errors import BadInput
+
+NUM_TOKENS = 23  # 20 amino acids, X, gap, mask
+TOKEN_LETTERS = RESTYPES + "X-"
+FORMATS = {
+    ".a3m": "a3m",
+    ".sto": "stockholm",
+    ".stockholm": "stockholm",
+    ".fasta": "fasta",
+    ".fa": "fasta",
+    ".afa": "fasta",
+}
+_SECONDARY_STRUCTURE = ("ss_pred", "ss_conf", "ss_dssp")  # records HH-suite puts into an a3m
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """S aligned sequences of N columns; row 0 is the query and has no gap."""
+
+    names: list[str]
+    tokens: Int[np.ndarray, "s n"]  # int8; 0..19 amino acids, 20 X, 21 gap
+    deletions: Int[np.ndarray, "s n"]  # int32; residues left out just before this column
+
+    @classmethod
+    def from_sequence(cls, sequence: str, name: str = "query") -> Alignment:
+        """The alignment of one sequence alone.
+
+        Raises:
+            BadInput: a letter is not an amino acid.
+        """
+        return _anchored([_Record(name, sequence.strip().upper(), None)], "the sequence")
+
+    @property
+    def query(self) -> str:
+        """The sequence of row 0."""
+        return "".join(TOKEN_LETTERS[token] for token in self.tokens[0])
+
+    @property
+    def depth(self) -> int:
+        """Number of sequences."""
+        return len(self.tokens)
+
+    def take(self, rows: Int[np.ndarray, " k"]) -> Alignment:
+        """The alignment of these rows, in this order."""
+        return Alignment([self.names[r] for r in rows], self.tokens[rows], self.deletions[rows])
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Record:
+    name: str
+    letters: str
+    line: int | None  # where the record starts in its file
+
+
+def read_fasta(path: str | Path) -> list[tuple[str, str]]:
+    """Name (first word) and letters of every record of a FASTA or a3m file, untouched.
+
+    Raises:
+        BadInput: the file cannot be read or is not FASTA.
+    """
+    return [(r.name, r.letters) for r in _fasta_records(read_text(path), Path(path))]
+
+
+def read_alignment(path: str | Path) -> Alignment:
+    """Read an alignment anchored on its first sequence; the suffix tells the format.
+
+    ``.a3m``: lower-case letters are insertions. ``.sto``, ``.stockholm``, ``.fasta``, ``.fa``,
+    ``.afa``: all rows are equally wide, and what stands where the query has a gap is an
+    insertion. A FASTA file with one sequence is an alignment of depth 1. ``B Z U`` are read as
+    ``D E C``, ``J O`` as ``X``; ``*`` at the end of a sequence is dropped.
+
+    Raises:
+        BadInput: unknown suffix, unreadable or empty file, rows of different widths, or a letter
+            that is not an amino acid; the message names file, line and remedy.
+    """
+    path = Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise BadInput(f"{path}: an alignment ends in {', '.join(FORMATS)}; rename or convert it")
+    text = read_text(path)
+    if form == "stockholm":
+        records = _stockholm_records(text, path)
+    else:
+        records = _fasta_records(text, path)
+    if form != "a3m":
+        records = [_Record(r.name, r.letters.upper().replace(".", "-"), r.line) for r in records]
+    return _anchored(records, str(path))
+
+
+def write_alignment(alignment: Alignment, path: str | Path) -> None:
+    """Write a3m. Insertions are written as ``x``, since their letters were not kept.
+
+    Raises:
+        BadInput: the suffix is not .a3m, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() != ".a3m":
+        raise BadInput(f"{path}: alignments are written as a3m; choose a name that ends in .a3m")
+    lines = []
+    for name, tokens, deletions in zip(alignment.names, alignment.tokens, alignment.deletions):
+        columns = ("x" * d + TOKEN_LETTERS[t] for t, d in zip(tokens, deletions))
+        lines += [f">{name}", "".join(columns)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _fasta_records(text: str, path: Path) -> list[_Record]:
+    """The records of FASTA or a3m text. Comment lines (#) at the top are skipped."""
+    records: list[_Record] = []
+    for number, raw in enumerate(text.replace("\0", "").splitlines(), start=1):
+        line = raw.strip()
+        if not line or (line.startswith("#") and not records):
+            continue
+        if line.startswith(">"):
+            words = line[1:].split()
+            records.append(_Record(words[0] if words else f"sequence_{number}", "", number))
+        elif records:
+            records[-1].letters += line.replace(" ", "")
+        else:
+            raise BadInput(
+                f"{path}:{number}: expected '>' and a name; is this FASTA or a3m?"
+            )
+    return [r for r in records if not r.name.startswith(_SECONDARY_STRUCTURE)]
+
+
+def _stockholm_records(text: str, path: Path) -> list[_Record]:
+    """The rows of Stockholm text; a row may be spread over several blocks."""
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("# STOCKHOLM"):
+        raise BadInput(f"{path}:1: expected '# STOCKHOLM 1.0'; is this a Stockholm file?")
+    records: dict[str, _Record] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("//"):
+            break
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2:
+            raise BadInput(f"{path}:{number}: expected a name and a row; the line may be cut off")
+        record = records.setdefault(words[0], _Record(words[0], "", number))
+        record.letters += words[1]
+    return list(records.values())
+
+
+def _anchored(records: list[_Record], source: str) -> Alignment:
+    """Tokens and deletions of the records, in the columns where the first one has a residue."""
+    if not records:
+        raise BadInput(f"{source}: no sequences found; the first record must be the query")
+    rows, insertions = [], []
+    for record in records:
+        tokens, inserted = _parse_row(record, source)
+        if rows and len(tokens) != len(rows[0]):
+            raise BadInput(
+                f"{source}:{record.line}: {record.name!r} has {len(tokens)} columns, the query "
+                f"{len(rows[0])}; align the sequences first (`minifold search` does)"
+            )
+        rows.append(tokens)
+        insertions.append(inserted)
+    tokens, inserted = np.stack(rows), np.stack(insertions)
+    kept = np.flatnonzero(tokens[0] != GAP)
+    if not len(kept):
+        raise BadInput(f"{source}: the query {records[0].name!r} has no residues; put it first")
+    # everything a row has between two kept columns counts as inserted before the second
+    before = np.cumsum(inserted + (tokens != GAP), axis=1) - (tokens != GAP)
+    counted = np.diff(before[:, kept], axis=1, prepend=0)
+    counted[:, 1:] -= tokens[:, kept[:-1]] != GAP
+    names = [record.name for record in records]
+    return Alignment(names, tokens[:, kept].astype(np.int8), counted.astype(np.int32))
+
+
+def _letter_codes() -> np.ndarray:
+    """[256] what a character of a row means: a token, or one of the three codes below."""
+    codes = np.full(256, _ALIEN)
+    codes[ord(".")] = _SKIPPED  # a2m writes it where other rows have an insertion
+    for letter, token in LETTER_TO_TOKEN.items():
+        codes[ord(letter)] = token
+        if letter != "-":
+            codes[ord(letter.lower())] = _INSERTED
+    return codes
+
+
+_ALIEN, _SKIPPED, _INSERTED = -1, -2, -3
+_LETTER_CODES = _letter_codes()
+
+
+def _parse_row(record: _Record, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of the upper-case letters and gaps, and the number of lower-case ones before each."""
+    letters = record.letters.removesuffix("*")
+    codes = _LETTER_CODES[np.frombuffer(letters.encode("ascii", "replace"), np.uint8)]
+    if (codes == _ALIEN).any():
+        alien = letters[int(np.argmax(codes == _ALIEN))]
+        place = source if record.line is None else f"{source}:{record.line}"
+        raise BadInput(
+            f"{place}: {alien!r} in {record.name!r} is not an amino acid; "
+            f"use the letters {RESTYPES}, X for unknown, - for a gap"
+        )
+    codes = codes[codes != _SKIPPED]
+    inserted = codes == _INSERTED
+    return codes[~inserted], np.diff(np.cumsum(inserted)[~inserted], prepend=0)
+
+
+# --- What AlphaFold does to the rows --------------------------------------------------------------
+
+
+def one_hot(tokens: Int[np.ndarray, "*s"], size: int = NUM_TOKENS) -> Float[np.ndarray, "*s k"]:
+    """float32 rows of the unit matrix."""
+    return np.eye(size, dtype=np.float32)[tokens]
+
+
+def deduplicate(alignment: Alignment) -> Alignment:
+    """The alignment without rows that repeat an earlier one; insertions do not tell rows apart."""
+    _, first = np.unique(alignment.tokens, axis=0, return_index=True)
+    return alignment.take(np.sort(first))
+
+
+def delete_blocks(alignment: Alignment, rng: np.random.Generator) -> Alignment:
+    """Remove 5 random, possibly overlapping blocks of 30 % of the rows; the query stays. Alg. 1.
+
+    Similar sequences are neighbours in most alignments: whole branches of the family go.
+    """
+    size = int(0.3 * alignment.depth)  # Alg. 1 line 1
+    start = rng.integers(1, max(alignment.depth, 2), size=5)  # line 4
+    rows = np.arange(alignment.depth)[:, None]
+    deleted = ((rows >= start) & (rows < start + size)).any(axis=1)  # line 5
+    return alignment.take(np.flatnonzero(~deleted))  # lines 7, 8
+
+
+def profile(tokens: Int[np.ndarray, "s n"]) -> Float[np.ndarray, "n 22"]:
+    """Frequency of each letter (amino acids, X, gap) in each column."""
+    return np.stack([(tokens == a).mean(axis=0) for a in range(MASK)], axis=-1, dtype=np.float32)
+
+
+def mask_letters(
+    tokens: Int[np.ndarray, "s n"],
+    column_profile: Float[np.ndarray, "n 22"],
+    fraction: float,
+    rng: np.random.Generator,
+) -> tuple[Int[np.ndarray, "s n"], Float[np.ndarray, "s n"]]:
+    """Choose letters and replace them, as in BERT (supplement 1.2.7).
+
+    A chosen letter becomes the mask token (70 %), a random amino acid (10 %), a letter drawn from
+    the profile of its column (10 %), or stays (10 %).
+
+    Returns:
+        The tokens after masking, and 1 where a letter was chosen (also where it stayed).
+    """
+    chosen = rng.random(tokens.shape) < fraction
+    lot = rng.random(tokens.shape)
+    uniform = rng.integers(0, 20, tokens.shape)
+    height = np.cumsum(column_profile, axis=-1)  # of the inverse-transform sampler
+    drawn = (rng.random(tokens.shape)[..., None] * height[:, -1:] >= height).sum(axis=-1)
+    replacement = np.select([lot < 0.1, lot < 0.2, lot < 0.3], [uniform, drawn, tokens], MASK)
+    masked = np.where(chosen, replacement, tokens).astype(tokens.dtype)
+    return masked, chosen.astype(np.float32)
+
+
+def nearest_cluster(
+    centres: Int[np.ndarray, "s n"], extra: Int[np.ndarray, "t n"]
+) -> Int[np.ndarray, " t"]:
+    """The centre that agrees with each extra row in most letters; gaps and masks do not count.
+
+    Ties go to the earlier centre. Source: supplement 1.2.7 (Hamming distance).
+    """
+    width = centres.shape[1] * GAP
+    flat = one_hot(centres)[..., :GAP].reshape(len(centres), width).T
+    step = max(1, 10_000_000 // max(width, 1))  # extra rows at a time, to bound the memory
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(extra), step):
+        rows = one_hot(extra[start : start + step])[..., :GAP]
+        found.append(np.argmax(rows.reshape(len(rows), width) @ flat, axis=1))
+    return np.concatenate(found)
+
+
+def cluster_profiles(
+    centres: Int[np.ndarray, "s n"],
+    centre_deletions: Int[np.ndarray, "s n"],
+    extra: Int[np.ndarray, "t n"],
+    extra_deletions: Int[np.ndarray, "t n"],
+    cluster: Int[np.ndarray, " t"],
+) -> tuple[Float[np.ndarray, "s n 23"], Float[np.ndarray, "s n"]]:
+    """Letter frequencies and mean deletion count of each cluster: its centre and its extra rows.
+
+    ``centres`` are the masked ones: a profile of the true letters would give the answer away.
+    """
+    s, n = centres.shape
+    tokens = np.concatenate([centres, extra])
+    deletions = np.concatenate([centre_deletions, extra_deletions])
+    row = np.concatenate([np.arange(s), cluster])
+    column = row[:, None] * n + np.arange(n)
+    counts = np.bincount((column * NUM_TOKENS + tokens).ravel(), minlength=s * n * NUM_TOKENS)
+    sums = np.bincount(column.ravel(), weights=deletions.ravel(), minlength=s * n)
+    members = np.bincount(row, minlength=s)[:, None]
+    frequencies = counts.reshape(s, n, NUM_TOKENS) / members[..., None]
+    return frequencies.astype(np.float32), (sums.reshape(s, n) / members).astype(np.float32)
+
+
+def weights(tokens: Int[np.ndarray, "s n"], identity: float = 0.8) -> Float[np.ndarray, " s"]:
+    """1 / (number of rows, itself included, that equal a row in at least ``identity`` of columns).
+
+    A gap is a letter like any other here. The sum is the effective number of sequences, Neff.
+    Source: Morcos et al. 2011, PNAS 108, E1293 (there with 0.8).
+    """
+    flat = one_hot(tokens).reshape(len(tokens), -1)
+    needed = identity * tokens.shape[1] - 1e-3
+    step = 256
+    neighbours = [
+        (flat[start : start + step] @ flat.T >= needed).sum(axis=1)
+        for start in range(0, len(flat), step)
+    ]
+    return (1 / np.concatenate(neighbours)).astype(np.float32)
