@@ -9,7 +9,7 @@ READY := $(VENV)/ready
 LAB := $(VENV)/ready-lab
 
 # One thread for each of the JOBS test processes; other commands use the cores that are there.
-TEST_ENV := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
+TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lab notebooks lint clean
