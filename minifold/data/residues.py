@@ -177,6 +177,29 @@ def _renaming() -> tuple[np.ndarray, np.ndarray]:
 RENAMING, ATOM14_AMBIGUOUS = _renaming()
 
 
+def _group_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How to find the frame of each rigid group in a known structure.
+
+    Returns:
+        Atoms (tail, head, origin, plane) [21, 8, 4], atom37 indices: the x axis points from tail
+        to head, the fourth atom is in the xy plane. Which groups a residue has, and which of them
+        carry ambiguous atoms [21, 8]. Pre-omega and phi carry no atoms and are left out.
+    """
+    atoms = np.zeros((NUM_RESTYPES, 8, 4), np.int64)
+    mask = np.zeros((NUM_RESTYPES, 8), np.float32)
+    for r in range(20):
+        atoms[r, 0] = [ATOM_INDEX[name] for name in ("CA", "C", "CA", "N")]
+        atoms[r, 3] = [ATOM_INDEX[name] for name in ("CA", "C", "C", "O")]
+        mask[r, [0, 3]] = 1
+    atoms[:, 4:] = CHI_ATOMS[:, :, [1, 2, 2, 3]]
+    mask[:, 4:] = CHI_MASK
+    ambiguous = np.concatenate([np.zeros((NUM_RESTYPES, 4)), CHI_PI_PERIODIC], axis=1)
+    return atoms, mask, ambiguous
+
+
+GROUP_FRAME_ATOMS, GROUP_MASK, GROUP_AMBIGUOUS = _group_arrays()
+
+
 def _frame(x_axis: np.ndarray, xy_plane: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """4x4 matrix of a frame: x along the first vector, the second in the upper xy half-plane."""
     ex = x_axis / np.linalg.norm(x_axis)
