@@ -14,11 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from minifold.config import Config
+from minifold.data import msa
+from minifold.data.msa import Alignment
+from minifold.data.residues import sequence_to_aatype
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
+
+MASKED_FRACTION = 0.15  # of the letters of the clusters, in training
+CLAMPED_FRACTION = 0.9  # of the training examples with clamped backbone FAPE (supplement 1.11.5)
 
 
 @dataclass(frozen=True)
@@ -144,3 +153,147 @@ def collate(batches: Sequence[Batch]) -> Batch:
         ]
         batches = [pad(batch, max(sizes, default=0), axis) for batch in batches]
     return Batch(**{n: torch.cat([b.present()[n] for b in batches]) for n in names})
+
+
+def make_batch(
+    alignment: Alignment | None,
+    chain: Chain | None,
+    config: Config,
+    seed: int = 0,
+    *,
+    training: bool = False,
+    mask_fraction: float | None = None,
+) -> Batch:
+    """Features of one protein (b = 1), in AlphaFold's order; the same seed gives the same batch.
+
+    Args:
+        alignment: its query is the protein; None: the sequence of ``chain`` alone.
+        chain: the true structure, or None where it is not known.
+        config: sets the number of clusters and extra sequences, and the longest query. Clusters
+            and templates share ``max_msa`` rows, as in AlphaFold.
+        training: delete blocks of the alignment (Alg. 1), and decide whether FAPE is clamped.
+        mask_fraction: how many letters the masked-MSA task replaces. Default: 0.15 in training,
+            else 0. DeepMind's released models were run with 0.15 also in inference.
+
+    Returns:
+        A batch; ``true_msa`` and ``bert_mask`` are None where nothing is masked.
+
+    Raises:
+        BadInput: neither alignment nor chain; the query is longer than the preset allows, or is
+            not the sequence of the chain.
+    """
+    if alignment is None:
+        if chain is None:
+            raise BadInput("neither an alignment nor a structure; give at least one of them")
+        alignment = Alignment.from_sequence(chain.sequence, chain.name)
+    _check_query(alignment, chain, config)
+    rng = np.random.default_rng(seed)
+    if mask_fraction is None:
+        mask_fraction = MASKED_FRACTION if training else 0.0
+    features = _query_features(alignment, chain)
+    features |= _msa_features(alignment, config, rng, training, mask_fraction)
+    if chain is not None:
+        features |= _truth(chain)
+        if training:
+            features["use_clamped_fape"] = np.float32(rng.random() < CLAMPED_FRACTION)
+    return Batch(**{name: torch.as_tensor(value)[None] for name, value in features.items()})
+
+
+def _check_query(alignment: Alignment, chain: Chain | None, config: Config) -> None:
+    """Refuse a query that is too long for the preset or is not the chain's sequence."""
+    query = alignment.query
+    if len(query) > config.max_residues:
+        raise BadInput(
+            f"{alignment.names[0]!r} has {len(query)} residues, preset {config.name!r} takes at "
+            f"most {config.max_residues}; cut it into domains or choose a larger preset"
+        )
+    if chain is None or chain.sequence == query:
+        return
+    where = [k for k, (a, b) in enumerate(zip(chain.sequence, query), start=1) if a != b]
+    if where:
+        k = where[0]
+        found = f"residue {k} is {chain.sequence[k - 1]} in the structure, {query[k - 1]} here"
+    else:
+        found = f"the structure has {len(chain.sequence)} residues, the query {len(query)}"
+    raise BadInput(
+        f"the query {alignment.names[0]!r} is not the sequence of {chain.name} chain "
+        f"{chain.chain_id}: {found}; anchor the alignment on that sequence"
+    )
+
+
+def _query_features(alignment: Alignment, chain: Chain | None) -> dict[str, np.ndarray]:
+    aatype = sequence_to_aatype(alignment.query)
+    count = len(aatype)
+    target_feat = np.zeros((count, 22), np.float32)
+    target_feat[:, 1:] = msa.one_hot(aatype, 21)
+    return {
+        "aatype": aatype.astype(np.int64),
+        "residue_index": np.arange(count) if chain is None else chain.residue_index.astype(int),
+        "seq_mask": np.ones(count, np.float32),
+        "target_feat": target_feat,
+    }
+
+
+def _msa_features(
+    alignment: Alignment,
+    config: Config,
+    rng: np.random.Generator,
+    training: bool,
+    mask_fraction: float,
+) -> dict[str, np.ndarray]:
+    """The clusters with their 49 features, and the extra sequences. Supplement 1.2.6-1.2.9."""
+    alignment = msa.deduplicate(alignment)
+    column_profile = msa.profile(alignment.tokens)
+    if training:
+        alignment = msa.delete_blocks(alignment, rng)
+
+    # cluster centres: the query, and a random choice of the others
+    clusters = config.max_msa - (config.max_templates if config.templates else 0)
+    order = np.append(0, 1 + rng.permutation(alignment.depth - 1))
+    centres, extra = alignment.take(order[:clusters]), alignment.take(order[clusters:])
+    masked, chosen = msa.mask_letters(centres.tokens, column_profile, mask_fraction, rng)
+    cluster = msa.nearest_cluster(masked, extra.tokens)
+    frequencies, mean_deletions = msa.cluster_profiles(
+        masked, centres.deletions, extra.tokens, extra.deletions, cluster
+    )
+    msa_feat = np.concatenate(
+        [
+            msa.one_hot(masked),
+            _has_deletion(centres.deletions)[..., None],
+            _squash(centres.deletions)[..., None],
+            frequencies,
+            _squash(mean_deletions)[..., None],
+        ],
+        axis=-1,
+    )
+    extra = extra.take(np.arange(min(extra.depth, config.max_extra_msa)))  # in random order
+    features = {
+        "msa_feat": msa_feat,
+        "msa_mask": np.ones(masked.shape, np.float32),
+        "extra_msa": extra.tokens.astype(np.int64),
+        "extra_has_deletion": _has_deletion(extra.deletions),
+        "extra_deletion_value": _squash(extra.deletions),
+        "extra_msa_mask": np.ones(extra.tokens.shape, np.float32),
+    }
+    if mask_fraction > 0:
+        features |= {"true_msa": centres.tokens.astype(np.int64), "bert_mask": chosen}
+    return features
+
+
+def _has_deletion(deletions: np.ndarray) -> np.ndarray:
+    return (deletions > 0).astype(np.float32)
+
+
+def _squash(deletions: np.ndarray) -> np.ndarray:
+    """A number of deletions, 0 to infinity, as a value from 0 to 1."""
+    return (2 / np.pi * np.arctan(deletions / 3)).astype(np.float32)
+
+
+def _truth(chain: Chain) -> dict[str, np.ndarray]:
+    """Known positions; an atom without finite coordinates does not exist."""
+    known = chain.mask * np.isfinite(chain.positions).all(axis=-1)
+    return {
+        "all_atom_positions": np.where(known[..., None] > 0, chain.positions, 0).astype(np.float32),
+        "all_atom_mask": known.astype(np.float32),
+        "resolution": np.float32(chain.resolution or 0),
+    }

@@ -137,9 +137,7 @@ def _fasta_records(text: str, path: Path) -> list[_Record]:
         elif records:
             records[-1].letters += line.replace(" ", "")
         else:
-            raise BadInput(
-                f"{path}:{number}: expected '>' and a name; is this FASTA or a3m?"
-            )
+            raise BadInput(f"{path}:{number}: expected '>' and a name; is this FASTA or a3m?")
     return [r for r in records if not r.name.startswith(_SECONDARY_STRUCTURE)]
 
 
@@ -229,8 +227,10 @@ def one_hot(tokens: Int[np.ndarray, "*s"], size: int = NUM_TOKENS) -> Float[np.n
 
 def deduplicate(alignment: Alignment) -> Alignment:
     """The alignment without rows that repeat an earlier one; insertions do not tell rows apart."""
-    _, first = np.unique(alignment.tokens, axis=0, return_index=True)
-    return alignment.take(np.sort(first))
+    first: dict[bytes, int] = {}
+    for row, tokens in enumerate(alignment.tokens):
+        first.setdefault(tokens.tobytes(), row)
+    return alignment.take(np.array(list(first.values())))
 
 
 def delete_blocks(alignment: Alignment, rng: np.random.Generator) -> Alignment:
