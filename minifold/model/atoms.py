@@ -70,7 +70,6 @@ def frames_to_atom14(frames8: Rigid, aatype: Int[Tensor, "*batch"]) -> Float[Ten
     """
     literature = lookup("ATOM14_POSITIONS", aatype, frames8.t.dtype)
     group = lookup("ATOM14_GROUP", aatype, torch.int64)
-    group = group.expand(*frames8.shape[:-1], 14)
     frame = Rigid(
         torch.take_along_dim(frames8.R, group[..., None, None], dim=-3),
         torch.take_along_dim(frames8.t, group[..., None], dim=-2),
@@ -155,7 +154,7 @@ def atom37_to_torsions(
     chi_atoms = lookup("CHI_ATOMS", aatype, torch.int64)
 
     def four_atoms(x: Tensor, before: Tensor) -> Tensor:
-        """[*, i, 7, 4, d]: the atoms of each torsion; pre-omega and phi begin one residue before."""
+        """[*, i, 7, 4, d]: atoms of each torsion; pre-omega and phi begin in the residue before."""
         pre_omega = torch.cat([before[..., [CA, C], :], x[..., [N, CA], :]], dim=-2)
         phi = torch.cat([before[..., [C], :], x[..., [N, CA, C], :]], dim=-2)
         psi = x[..., [N, CA, C, O], :]
