@@ -1,0 +1,312 @@
+"""Toy protein folds: random secondary structure, folded by Monte Carlo, relaxed in torsion space.
+
+A fold is a set of backbone torsions (φ, ψ; ω = 180°) on ideal bond geometry, made in three steps:
+
+    layout      helices, strands and loops of random lengths      -> ideal φ, ψ for each
+    collapse    annealed Monte Carlo: pivots of loop residues     -> a compact topology
+    relax       steepest descent on all torsions, forces from all backbone atoms
+                                                                  -> no clashes, paired strands
+
+Everything is batched over b proteins of i residues. A pose is a 4 x 4 matrix, local to global, per residue:
+CA at the origin, C on the x axis, N in the xy plane (AlphaFold2's backbone frame, supplement 1.8.1).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+LOOP, HELIX, STRAND = 0, 1, 2
+DEGREE = math.pi / 180
+
+# Ideal bond lengths (Å) and angles (Engh & Huber 1991), atoms of a residue in its own frame.
+N_SITE, C_SITE, CB_SITE = (-0.525, 1.363, 0.0), (1.526, 0.0, 0.0), (-0.529, -0.774, -1.205)
+BOND_C_N, BOND_N_CA, BOND_C_O = 1.329, 1.460, 1.231
+ANGLE_CA_C_N, ANGLE_C_N_CA, ANGLE_CA_C_O = 116.6 * DEGREE, 121.4 * DEGREE, 120.5 * DEGREE
+ANGLE_N_CA_C = math.atan2(N_SITE[1], N_SITE[0])
+
+# Loop residues are drawn from four Ramachandran basins: weight, φ, ψ, spread (degrees).
+BASINS = (
+    (0.36, -68.0, -30.0, 12.0),  # right-handed turn
+    (0.30, -72.0, 145.0, 13.0),  # polyproline II
+    (0.24, -112.0, 130.0, 15.0),  # extended
+    (0.10, 58.0, 40.0, 8.0),  # left-handed turn
+)
+IDEAL = {HELIX: (-63.0, -42.0, 3.0), STRAND: (-115.0, 133.0, 9.0)}  # φ, ψ, spread (degrees)
+# Tight turns of a hairpin, types I', II' and I with a G1 bulge: φ, ψ (degrees).
+TURNS = (
+    ((56.0, 38.0), (82.0, 5.0)),
+    ((58.0, -125.0), (-82.0, 0.0)),
+    ((-58.0, -30.0), (-92.0, -5.0), (82.0, 12.0)),
+)
+
+
+def _rotation_x(angle: Float[Tensor, "*n"]) -> Float[Tensor, "*n 4 4"]:
+    """Pose that turns by `angle` (radians) about the x axis."""
+    pose = angle.new_zeros(*angle.shape, 4, 4)
+    cos, sin = angle.cos(), angle.sin()
+    pose[..., 0, 0] = pose[..., 3, 3] = 1
+    pose[..., 1, 1] = pose[..., 2, 2] = cos
+    pose[..., 1, 2], pose[..., 2, 1] = -sin, sin
+    return pose
+
+
+def _joint(angle: float, bond: float) -> Float[Tensor, "4 4"]:
+    """Turn x into the next bond (bond angle `angle`, all in the xy plane) and walk `bond` Å along it."""
+    cos, sin = -math.cos(angle), math.sin(angle)
+    rows = [[cos, -sin, 0, cos * bond], [sin, cos, 0, sin * bond], [0, 0, 1, 0], [0, 0, 0, 1]]
+    return torch.tensor(rows)
+
+
+def build_poses(phi: Float[Tensor, "b i"], psi: Float[Tensor, "b i"]) -> Float[Tensor, "b i 4 4"]:
+    """Poses of ideal residues with these torsions (radians); residue 0 at the identity."""
+    move_c = _joint(math.pi, C_SITE[0])
+    omega = _rotation_x(torch.tensor(math.pi))
+    peptide = _joint(ANGLE_CA_C_N, BOND_C_N) @ omega @ _joint(ANGLE_C_N_CA, BOND_N_CA)
+    into_frame = _joint(ANGLE_N_CA_C, 0.0)
+    move_c, peptide, into_frame = (m.to(phi.device) for m in (move_c, peptide, into_frame))
+    links = move_c @ _rotation_x(psi[:, :-1]) @ peptide @ _rotation_x(phi[:, 1:]) @ into_frame
+    poses = [torch.eye(4, device=phi.device).expand(len(phi), 4, 4)]
+    for i in range(phi.shape[1] - 1):
+        poses.append(torch.bmm(poses[-1], links[:, i]))
+    return torch.stack(poses, 1)
+
+
+def backbone_sites(
+    poses: Float[Tensor, "b i 4 4"], psi: Float[Tensor, "b i"]
+) -> Float[Tensor, "b i 5 3"]:
+    """N, CA, C, CB and O of every residue (Å)."""
+    local = torch.tensor([N_SITE, (0.0, 0.0, 0.0), C_SITE, CB_SITE], device=poses.device)
+    local = local.expand(*psi.shape, 4, 3)
+    along, across = -math.cos(ANGLE_CA_C_O) * BOND_C_O, math.sin(ANGLE_CA_C_O) * BOND_C_O
+    oxygen = [along + C_SITE[0] + 0 * psi, -across * psi.cos(), -across * psi.sin()]
+    local = torch.cat([local, torch.stack(oxygen, -1)[:, :, None]], 2)
+    return local @ poses[..., :3, :3].transpose(-1, -2) + poses[..., None, :3, 3]
+
+
+@dataclass
+class Layout:
+    """Secondary structure of b proteins: the code of every residue and the torsions that it wants (radians)."""
+
+    code: Int[Tensor, "b i"]  # LOOP, HELIX or STRAND; LOOP in the padding
+    home: Float[Tensor, "b i 2"]  # φ, ψ
+    spread: Float[Tensor, "b i"]
+    turn: Float[Tensor, "b i"]  # 1 in the tight turn of a hairpin
+    mask: Float[Tensor, "b i"]
+
+
+def _layout_of(length: int, draw) -> tuple[list[int], list[tuple[float, float] | None]]:
+    """Codes of one chain, and the torsions of its tight turns; `draw()` is uniform in [0, 1)."""
+
+    def between(low: int, high: int) -> int:
+        return low + int(draw() * (high - low + 1))
+
+    helices = (1.0, 0.0, 0.5)[int(draw() * 3)]  # all helices, all strands, mixed
+    codes, turns = [LOOP] * between(1, 3), [None] * length
+    while len(codes) < length:
+        if draw() < helices:
+            codes += [HELIX] * between(7, 10 + length // 8)
+            codes += [LOOP] * between(3, 5)
+            continue
+        codes += [STRAND] * (strand := between(4, 6))
+        for _ in range(between(1, 2) if helices else between(1, 4)):  # hairpins
+            if draw() < 0.6:
+                turn = TURNS[int(draw() * len(TURNS))]
+                turns[len(codes) : len(codes) + len(turn)] = turn
+                codes += [LOOP] * len(turn) + [STRAND] * strand
+            else:
+                codes += [LOOP] * between(3, 5) + [STRAND] * strand
+        codes += [LOOP] * between(3, 5)
+    return codes[: length - 1] + [LOOP], (turns + [None] * length)[:length]
+
+
+def make_layout(lengths: Int[Tensor, "b"], width: int, generator: Generator) -> Layout:
+    """Random layouts, a third each all-α, all-β and mixed, padded to `width` residues."""
+    device, shape = lengths.device, (len(lengths), width)
+    uniform = torch.rand(len(lengths), 4 * width + 8, generator=generator, device=device)
+    centre, spread = _draw_basins(shape, generator)
+    codes, centre, turn = torch.full(shape, LOOP), centre.cpu(), torch.zeros(shape)
+    for b, (length, row) in enumerate(zip(lengths.tolist(), uniform.tolist(), strict=True)):
+        chain, turns = _layout_of(length, iter(row).__next__)
+        codes[b, :length] = torch.tensor(chain)
+        for i, torsion in enumerate(turns):
+            if torsion and chain[i] == LOOP:
+                centre[b, i], turn[b, i] = torch.tensor(torsion) * DEGREE, 1
+    codes, centre, turn = codes.to(device), centre.to(device), turn.to(device)
+    for code, (phi, psi, width_) in IDEAL.items():
+        centre[codes == code] = torch.tensor((phi, psi), device=device) * DEGREE
+        spread[codes == code] = width_ * DEGREE
+    spread = torch.where(turn > 0, 8 * DEGREE, spread)
+    mask = (torch.arange(width, device=device) < lengths[:, None]).float()
+    return Layout(codes, centre, spread, turn, mask)
+
+
+def _draw_basins(shape: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Basin centres (φ, ψ) [*shape, 2] and spreads [*shape], radians, for loop residues."""
+    table = torch.tensor(BASINS, device=generator.device)
+    index = torch.rand(shape, generator=generator, device=generator.device)
+    index = (index[..., None] > table[:, 0].cumsum(0)[:-1]).sum(-1)
+    return table[index][..., 1:3] * DEGREE, table[index][..., 3] * DEGREE
+
+
+def squared_distances(
+    x: Float[Tensor, "b n 3"], y: Float[Tensor, "b m 3"]
+) -> Float[Tensor, "b n m"]:
+    """All squared distances between two sets of points (Å²), as one matrix product of 5-vectors."""
+    x2, y2 = (x * x).sum(-1, keepdim=True), (y * y).sum(-1, keepdim=True)
+    left = torch.cat([-2 * x, x2, torch.ones_like(x2)], -1)
+    right = torch.cat([y, torch.ones_like(y2), y2], -1)
+    return torch.bmm(left, right.transpose(1, 2))
+
+
+def radius_target(mask: Float[Tensor, "b i"]) -> Float[Tensor, "b"]:
+    """Radius of gyration of a compact protein of this length: 2.2 N^0.38 Å."""
+    return 2.2 * mask.sum(-1) ** 0.38
+
+
+class CoarseEnergy:
+    """Energy of a chain of CB: clashes, contacts (twice as strong between strands), radius of gyration."""
+
+    def __init__(self, layout: Layout):
+        mask = layout.mask
+        strand = layout.mask * (layout.code == STRAND)
+        pair = torch.einsum("bi,bj->bij", mask, mask).triu(3)
+        self.clash = pair
+        self.contact = (pair + torch.einsum("bi,bj->bij", strand, strand)).triu(4) / 64
+        self.weight, self.count = mask / mask.sum(1, keepdim=True), mask.sum(1)
+        self.target = radius_target(mask)
+        self.site = torch.tensor(CB_SITE, device=mask.device)
+
+    def __call__(self, poses: Float[Tensor, "b i 4 4"]) -> Float[Tensor, "b"]:
+        cb = poses[..., :3, :3] @ self.site + poses[..., :3, 3]
+        square = squared_distances(cb, cb)
+        energy = (square.clamp(36, 100) * self.contact - square.clamp(0, 20) * self.clash).sum(
+            (1, 2)
+        )
+        centred = cb - (cb * self.weight[..., None]).sum(1, keepdim=True)
+        radius = ((centred * centred).sum(-1) * self.weight).sum(1).sqrt()
+        return energy + self.count * (radius - self.target).clamp(0, 1e9)
+
+
+def collapse(
+    layout: Layout, steps: int, generator: Generator
+) -> tuple[Float[Tensor, "b i 2"], Float[Tensor, "b i 2"]]:
+    """Annealed Monte Carlo on loop torsions -> torsions, and the basin centres they belong to (radians).
+
+    Each step gives one loop residue of every chain new torsions, from a new basin or near the old ones (a
+    residue of a tight turn stays in its basin); the chain behind it follows as one rigid body.
+    """
+    energy, device = CoarseEnergy(layout), layout.home.device
+    b, n = layout.code.shape
+    home = layout.home.clone()
+    noise = torch.randn(b, n, 2, generator=generator, device=device)
+    torsion = home + layout.spread[..., None] * noise
+    poses = build_poses(torsion[..., 0], torsion[..., 1])
+    now = energy(poses)
+    mobile = (layout.code == LOOP) * layout.mask * torch.where(layout.turn > 0, 0.3, 1.0)
+    sites = torch.multinomial(mobile, steps, replacement=True, generator=generator)
+    centres, spreads = _draw_basins((steps, b), generator)
+    noise = torch.randn(steps, b, 2, generator=generator, device=device)
+    uniform = torch.rand(2, steps, b, generator=generator, device=device)
+    row, index = torch.arange(b, device=device), torch.arange(n, device=device)
+    into_frame = _joint(ANGLE_N_CA_C, 0.0).to(device)
+    for step in range(steps):
+        k, cold = sites[:, step], step / steps
+        here, old, old_home = poses[row, k], torsion[row, k], home[row, k]
+        jump = (uniform[0, step] < 0.6 - 0.5 * cold) & (layout.turn[row, k] == 0)
+        near = old_home + 0.7 * (old - old_home) + 7 * DEGREE * noise[step]
+        far = centres[step] + spreads[step][:, None] * noise[step]
+        new = torch.where(jump[:, None], far, near)
+        # Turn about N-CA, then about CA-C: both axes pass through the origin of pose k.
+        spin = _rotation_x(new - old)
+        about_n = here @ (into_frame.T @ spin[:, 0] @ into_frame)
+        tail = torch.bmm(torch.bmm(about_n, spin[:, 1]), _invert(here))
+        moved = torch.where((index > k[:, None])[..., None, None], tail[:, None] @ poses, poses)
+        moved[row, k] = about_n
+        then = energy(moved)
+        temperature = 4.0 * 0.1**cold
+        accept = uniform[1, step] < ((now - then) / temperature).exp()
+        now = torch.where(accept, then, now)
+        poses = torch.where(accept[:, None, None, None], moved, poses)
+        torsion[row, k] = torch.where(accept[:, None], new, old)
+        home[row, k] = torch.where((accept & jump)[:, None], centres[step], old_home)
+    return torsion, home
+
+
+def _invert(pose: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 4 4"]:
+    inverse = pose.transpose(1, 2).clone()
+    inverse[:, 3, :3] = 0
+    inverse[:, :3, 3] = -(inverse[:, :3, :3] @ pose[:, :3, 3:])[..., 0]
+    return inverse
+
+
+# Pairs of atoms that the relaxation looks at (indices of `backbone_sites`) and their closest approach (Å).
+CA, CB, N, O = 1, 3, 0, 4
+PAIRS = ((CB, CB, 4.0), (CA, CA, 3.9), (O, N, 2.8), (CB, O, 3.2), (CA, O, 3.2), (O, O, 3.2))
+
+
+def relax(
+    torsion: Float[Tensor, "b i 2"], home: Float[Tensor, "b i 2"], layout: Layout, steps: int
+) -> Float[Tensor, "b i 2"]:
+    """Downhill on all torsions: clashes go, CB and paired strands attract, torsions stay near home.
+
+    The slope of the energy along a torsion is its axis dotted with the torque on everything behind it.
+    """
+    b, n = layout.code.shape
+    mask, strand = layout.mask, layout.mask * (layout.code == STRAND)
+    left, right = [p[0] for p in PAIRS], [p[1] for p in PAIRS]
+    closest = torch.tensor([p[2] ** 2 for p in PAIRS], device=mask.device)[:, None, None, None]
+    apart = (torch.arange(n)[:, None] - torch.arange(n)).abs().to(mask.device)
+    pair = torch.einsum("bi,bj->bij", mask, mask)
+    far, bond = pair * (apart >= 2), torch.einsum("bi,bj->bij", strand, strand) * (apart >= 3)
+    contact = (pair + bond) * (apart >= 4)
+    stiff = 0.1 / layout.spread.square()[..., None]
+    count, target = mask.sum(1)[:, None, None], radius_target(mask)
+    mean, variance = torch.zeros_like(torsion), torch.zeros_like(torsion)
+    for step in range(steps):
+        poses = build_poses(torsion[..., 0], torsion[..., 1])
+        x = backbone_sites(poses, torsion[..., 1])
+        p, q = x[:, :, left].permute(2, 0, 1, 3), x[:, :, right].permute(2, 0, 1, 3)
+        square = squared_distances(p.flatten(0, 1), q.flatten(0, 1)).view(len(PAIRS), b, n, n)
+        slope = (square - closest).clamp(-20, 0) * far  # d energy / d square
+        slope[0] += 0.01 * ((square[0] > 30) & (square[0] < 100)) * contact
+        slope[2] += 1.0 * (-square[2] / 12).exp() * bond
+        on_p = slope.sum(-1, keepdim=True) * p - slope @ q
+        on_q = slope.sum(-2).unsqueeze(-1) * q - slope.transpose(-1, -2) @ p
+        force = torch.zeros_like(x)  # of the energy's gradient, per atom
+        for i in range(len(PAIRS)):
+            force[:, :, left[i]] += on_p[i]
+            force[:, :, right[i]] += on_q[i]
+        ca = x[:, :, CA]
+        centred = (ca - (ca * mask[..., None]).sum(1, keepdim=True) / count) * mask[..., None]
+        radius = (centred.square().sum((1, 2)) / count[:, 0, 0]).sqrt()
+        force[:, :, CA] += (2.0 * (radius - target).clamp(0, 2))[:, None, None] * centred
+        gradient = _torsion_gradient(poses, x, force)
+        gradient += stiff * torch.remainder(torsion - home + math.pi, 2 * math.pi).sub(math.pi)
+        mean = 0.8 * mean + 0.2 * gradient  # Adam (Kingma & Ba 2015), without bias correction
+        variance = 0.95 * variance + 0.05 * gradient.square()
+        pace = 2.5 * DEGREE * (1 - step / steps)
+        torsion = torsion - pace * mean / (variance.sqrt() + 1.0)
+    return torsion
+
+
+def _torsion_gradient(
+    poses: Float[Tensor, "b i 4 4"], x: Float[Tensor, "b i a 3"], force: Float[Tensor, "b i a 3"]
+) -> Float[Tensor, "b i 2"]:
+    """Slope of the energy along φ and ψ (per radian) from its gradient on every site."""
+
+    def behind(per_residue: Tensor) -> Tensor:  # sum over this residue and all behind it
+        return per_residue.flip(1).cumsum(1).flip(1)
+
+    torque = torch.linalg.cross(x, force)
+    push, twist = behind(force.sum(2)), behind(torque.sum(2))
+    ca, along_c = x[:, :, CA], poses[..., :3, 0]
+    from_n = torch.nn.functional.normalize(ca - x[:, :, N], dim=-1)
+    phi = (from_n * (twist - torch.linalg.cross(ca, push))).sum(-1)
+    # ψ moves the residue's own O, and all residues behind.
+    push = push - force.sum(2) + force[:, :, O]
+    twist = twist - torque.sum(2) + torque[:, :, O]
+    psi = (along_c * (twist - torch.linalg.cross(ca, push))).sum(-1)
+    return torch.stack([phi, psi], -1)
