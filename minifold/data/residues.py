@@ -187,10 +187,9 @@ def _group_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     atoms = np.zeros((NUM_RESTYPES, 8, 4), np.int64)
     mask = np.zeros((NUM_RESTYPES, 8), np.float32)
-    for r in range(20):
-        atoms[r, 0] = [ATOM_INDEX[name] for name in ("CA", "C", "CA", "N")]
-        atoms[r, 3] = [ATOM_INDEX[name] for name in ("CA", "C", "C", "O")]
-        mask[r, [0, 3]] = 1
+    atoms[:, 0] = [ATOM_INDEX[name] for name in ("CA", "C", "CA", "N")]
+    atoms[:, 3] = [ATOM_INDEX[name] for name in ("CA", "C", "C", "O")]
+    mask[:, [0, 3]] = 1  # an unknown residue has a backbone, too
     atoms[:, 4:] = CHI_ATOMS[:, :, [1, 2, 2, 3]]
     mask[:, 4:] = CHI_MASK
     ambiguous = np.concatenate([np.zeros((NUM_RESTYPES, 4)), CHI_PI_PERIODIC], axis=1)

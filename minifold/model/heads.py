@@ -79,17 +79,17 @@ class PredictedAlignedErrorHead(nn.Module):
 
 def distogram_edges(
     bins: int = 64, first: float = 2.3125, last: float = 21.6875, device=None
-) -> Float[Tensor, "edges"]:
+) -> Float[Tensor, " edges"]:
     """The bins - 1 inner edges of the distogram, Å; the outer bins are open."""
     return torch.linspace(first, last, bins - 1, device=device)
 
 
-def pae_edges(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, "edges"]:
+def pae_edges(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, " edges"]:
     """The bins - 1 inner edges of the aligned error, Å, from 0: bin 0 is an error of exactly 0."""
     return torch.linspace(0.0, last, bins - 1, device=device)
 
 
-def pae_centers(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, "bins"]:
+def pae_centers(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, " bins"]:
     """The value, Å, for which each aligned-error bin stands: its edge plus half a bin."""
     edges = pae_edges(bins, last, device)
     step = edges[1] - edges[0]
@@ -114,7 +114,7 @@ def pae_from_logits(logits: Float[Tensor, "b i j bins"]) -> Float[Tensor, "b i j
 
 def ptm_from_logits(
     logits: Float[Tensor, "b i j bins"], mask: Float[Tensor, "b i"] | None = None
-) -> Float[Tensor, "b"]:
+) -> Float[Tensor, " b"]:
     """Expected TM-score, 0 to 1, of the best single superposition (supplement 1.9.7).
 
     Args:

@@ -89,7 +89,8 @@ class Rigid:
 
     @staticmethod
     def stack(rigids: Sequence[Rigid], dim: int = 0) -> Rigid:
-        """Join along a new axis, counted from the front."""
+        """Join along a new axis ``dim`` of the shape."""
+        dim %= len(rigids[0].shape) + 1
         return Rigid(
             torch.stack([T.R for T in rigids], dim), torch.stack([T.t for T in rigids], dim)
         )
