@@ -1,4 +1,3 @@
-# ruff: noqa: SIM905 (words are easier to read than lists of them)
 """What is known about the twenty amino acids: names, atoms, torsions, ideal geometry.
 
 The facts are in three tables under ``tables/`` (atoms with their rigid group and position, bond
