@@ -144,13 +144,6 @@ PRESETS: dict[str, Config] = {
     ),
     "alphafold2": Config(),
     "alphafold2_ptm": Config(name="alphafold2_ptm", pae=True),
-    # models 3, 4 and 5 were trained without templates
-    "alphafold2_no_templates": Config(
-        name="alphafold2_no_templates", templates=False, max_extra_msa=5120
-    ),
-    "alphafold2_ptm_no_templates": Config(
-        name="alphafold2_ptm_no_templates", templates=False, pae=True, max_extra_msa=5120
-    ),
 }
 
 

@@ -1,8 +1,8 @@
 """The whole model: Algorithm 2 (inference), with recycling as in Algorithms 30 and 31.
 
-    features ─► embed ─► templates ─► extra MSA stack ─► Evoformer ─► structure module ─► heads
-                  ▲                                         │                │
-                  └───────────── recycling: first row of m, z, Cβ positions ◄┘
+features ─► embed ─► templates ─► extra MSA stack ─► Evoformer ─► structure module ─► heads
+              ▲                                         │                │
+              └───────────── recycling: first row of m, z, Cβ positions ◄┘
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from minifold.config import Config
 from minifold.data.features import Batch
-from minifold.data.residues import ATOM37_MASK, ATOM_TYPES
-from minifold.model.atoms import atom14_to_atom37, pseudo_beta
+from minifold.data.residues import ATOM_INDEX
+from minifold.model.atoms import atom14_to_atom37, lookup, pseudo_beta
 from minifold.model.embed import (
     ExtraMSAEmbedder,
     InputEmbedder,
@@ -39,7 +39,7 @@ from minifold.model.templates import (
     template_angle_features,
 )
 
-CA = ATOM_TYPES.index("CA")
+CA = ATOM_INDEX["CA"]
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,11 @@ class Trunk(nn.Module):
 
     def forward(
         self, batch: Batch, previous: Recycled
-    ) -> tuple[
-        Float[Tensor, "b s i c_m"], Float[Tensor, "b i i c_z"], Float[Tensor, "b i c_s"]
-    ]:
+    ) -> tuple[Float[Tensor, "b s i c_m"], Float[Tensor, "b i i c_z"], Float[Tensor, "b i c_s"]]:
         pair_mask = batch.seq_mask[:, :, None] * batch.seq_mask[:, None, :]
         m, z = self.input(batch.target_feat, batch.residue_index, batch.msa_feat)  # Alg. 2 line 5
-        beta, _ = pseudo_beta(batch.aatype, previous.positions, None)
+        every_atom = torch.ones_like(previous.positions[..., 0])
+        beta, _ = pseudo_beta(batch.aatype, previous.positions, every_atom)
         m_first, z_recycled = self.recycling(previous.m_first, previous.z, beta)  # line 6
         z = z + z_recycled
         m = torch.cat([(m[:, 0] + m_first)[:, None], m[:, 1:]], dim=1)
@@ -181,7 +180,7 @@ class AlphaFold(nn.Module):
         batch = members[0]
         structure = self.structure_module(s, z, batch.aatype, batch.seq_mask)  # line 21
         positions = atom14_to_atom37(structure.atom14[-1], batch.aatype)
-        exists = torch.as_tensor(ATOM37_MASK, device=positions.device, dtype=positions.dtype)
+        exists = lookup("ATOM37_MASK", batch.aatype, positions.dtype)
         return Output(
             m=m,
             m_first=m_first,
@@ -189,7 +188,7 @@ class AlphaFold(nn.Module):
             s=s,
             structure=structure,
             positions=positions,
-            atom_mask=exists[batch.aatype] * batch.seq_mask[..., None],
+            atom_mask=exists * batch.seq_mask[..., None],
             distogram_logits=self.distogram(z),
             masked_msa_logits=self.masked_msa(m),
             plddt_logits=self.plddt(structure.s),
@@ -217,6 +216,8 @@ class AlphaFold(nn.Module):
             return False
         mask = members[0].seq_mask
         pairs = mask[:, :, None] * mask[:, None, :]
-        new, old = (torch.cdist(x[:, :, CA], x[:, :, CA]) for x in (output.positions, previous.positions))
+        new, old = (
+            torch.cdist(x[:, :, CA], x[:, :, CA]) for x in (output.positions, previous.positions)
+        )
         change = ((new - old).square() * pairs).sum((1, 2)) / pairs.sum((1, 2))
         return bool((change.sqrt() < tolerance).all())

@@ -100,9 +100,7 @@ class Evoformer(nn.Module):
         z: Float[Tensor, "b i i c_z"],
         msa_mask: Float[Tensor, "b s i"],
         pair_mask: Float[Tensor, "b i i"],
-    ) -> tuple[
-        Float[Tensor, "b s i c_m"], Float[Tensor, "b i i c_z"], Float[Tensor, "b i c_s"]
-    ]:
+    ) -> tuple[Float[Tensor, "b s i c_m"], Float[Tensor, "b i i c_z"], Float[Tensor, "b i c_s"]]:
         m, z = self.stack(m, z, msa_mask, pair_mask)
         s = self.single(m[:, 0])  # Alg. 6 line 12
         return m, z, s

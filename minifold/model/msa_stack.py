@@ -1,8 +1,8 @@
 """The MSA half of the Evoformer: Algorithms 7-10 and 19.
 
-    m [b, s, i, c_m] ── row attention (biased by z) ── column attention ── transition ──► m
-                                                                              │
-    z [b, i, j, c_z] ◄───────────────────── outer product mean ◄──────────────┘
+m [b, s, i, c_m] ── row attention (biased by z) ── column attention ── transition ──► m
+                                                                          │
+z [b, i, j, c_z] ◄───────────────────── outer product mean ◄──────────────┘
 """
 
 from __future__ import annotations

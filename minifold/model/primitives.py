@@ -102,8 +102,7 @@ class Attention(nn.Module):
         if self.chunk and not torch.is_grad_enabled() and q_data.dim() > 3:
             return self._chunked(q_data, kv_data, mask, bias)
         q, k, v = (
-            _split_heads(x, self.heads)
-            for x in (self.q(q_data), self.k(kv_data), self.v(kv_data))
+            _split_heads(x, self.heads) for x in (self.q(q_data), self.k(kv_data), self.v(kv_data))
         )
         logit_bias = _logit_bias(mask, bias)
         if self.path == "clear" or self.record is not None:

@@ -144,14 +144,7 @@ def template_angle_features(
     Undefined torsions are (sin, cos) = (1, 0): they are rounding noise in the released models
     (deviation D6 of DEVIATIONS.md). The row mask is the mask of psi.
     """
-    torsions = atom37_to_torsions(aatype, positions, mask, placeholder=True)
-    features = torch.cat(
-        [
-            F.one_hot(aatype, TEMPLATE_TYPES).to(positions.dtype),
-            torsions.sin_cos.flatten(-2),
-            torsions.alt_sin_cos.flatten(-2),
-            torsions.mask,
-        ],
-        dim=-1,
-    )
-    return features, torsions.mask[..., 2]
+    torsions, alternative, known = atom37_to_torsions(aatype, positions, mask, placeholder=True)
+    types = F.one_hot(aatype, TEMPLATE_TYPES).to(positions.dtype)
+    parts = [types, torsions.flatten(-2), alternative.flatten(-2), known]
+    return torch.cat(parts, dim=-1), known[..., 2]

@@ -320,7 +320,17 @@ def load_deepmind(source: str | Path | Mapping[str, np.ndarray], preset_name: st
         BadInput: no such file, not an .npz, or arrays that are missing, unexpected or misshaped.
     """
     arrays = source if isinstance(source, Mapping) else _read_npz(Path(source))
-    config = preset(preset_name)
+    return _from_deepmind(arrays, preset(preset_name))
+
+
+def load_npz(path: str | Path) -> AlphaFold:
+    """`load_deepmind` with the preset that the file asks for: with the pTM head or without."""
+    arrays = _read_npz(Path(path))
+    with_pae = any("/predicted_aligned_error_head" in key for key in arrays)
+    return load_deepmind(arrays, "alphafold2_ptm" if with_pae else "alphafold2")
+
+
+def _from_deepmind(arrays: Mapping[str, np.ndarray], config: Config) -> AlphaFold:
     if not any("/template_" in key for key in arrays):
         config = config.replace(templates=False)
     model = AlphaFold(config)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from minifold.model.atoms import pseudo_beta
 from minifold.model.embed import distance_bins, extra_msa_features
 from minifold.model.evoformer import EvoformerBlock
 from minifold.model.msa_stack import (
@@ -182,6 +183,7 @@ def grad_evoformer_iteration(v: Vector) -> list[Check]:
     loss = loss + (v.input("weight_pair") * z_out * z_mask[..., None]).sum()
     loss.backward()
     checks = [
+        Check("loss", loss, v.out("loss")),
         Check("grad_in/msa_act", m.grad[0], v.out("grad_in/msa_act")),
         Check("grad_in/pair_act", z.grad[0], v.out("grad_in/pair_act")),
     ]
@@ -237,10 +239,9 @@ def template_embedding(v: Vector) -> list[Check]:
 
 @case("input_feature_functions")
 def input_feature_functions(v: Vector) -> list[Check]:
-    from minifold.model.atoms import pseudo_beta
-
     c = v.config
-    beta, _ = pseudo_beta(v.input("aatype")[None], v.input("prev_pos")[None], None)
+    prev_pos = v.input("prev_pos")[None]
+    beta, _ = pseudo_beta(v.input("aatype")[None], prev_pos, torch.ones_like(prev_pos[..., 0]))
     template_beta, template_mask = pseudo_beta(
         v.input("template_aatype"),
         v.input("template_all_atom_positions"),

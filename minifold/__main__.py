@@ -1,0 +1,5 @@
+"""``python -m minifold`` is the same as ``minifold``."""
+
+from minifold.cli import main
+
+main()
