@@ -9,7 +9,7 @@ The functions at the end are the steps of supplement 1.2.5-1.2.7 on plain intege
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class Alignment:
     names: list[str]
     tokens: Int[np.ndarray, "s n"]  # int8; 0..19 amino acids, 20 X, 21 gap
     deletions: Int[np.ndarray, "s n"]  # int32; residues left out just before this column
+    insertions: list[str] | None = None  # the letters left out of each row, in order, if known
 
     @classmethod
     def from_sequence(cls, sequence: str, name: str = "query") -> Alignment:
@@ -47,7 +48,7 @@ class Alignment:
         Raises:
             BadInput: a letter is not an amino acid.
         """
-        return _anchored([_Record(name, sequence.strip().upper(), None)], "the sequence")
+        return anchored([Record(name, sequence.strip().upper())], "the sequence")
 
     @property
     def query(self) -> str:
@@ -61,17 +62,21 @@ class Alignment:
 
     def take(self, rows: Int[np.ndarray, " k"]) -> Alignment:
         """The alignment of these rows, in this order."""
-        return Alignment([self.names[r] for r in rows], self.tokens[rows], self.deletions[rows])
+        insertions = self.insertions and [self.insertions[r] for r in rows]
+        names = [self.names[r] for r in rows]
+        return Alignment(names, self.tokens[rows], self.deletions[rows], insertions)
 
 
 # --- Files ----------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Record:
+@dataclass(frozen=True)
+class Record:
+    """A named row of letters, not yet understood."""
+
     name: str
     letters: str
-    line: int | None  # where the record starts in its file
+    line: int | None = None  # where it starts in its file
 
 
 def read_fasta(path: str | Path) -> list[tuple[str, str]]:
@@ -104,13 +109,11 @@ def read_alignment(path: str | Path) -> Alignment:
         records = _stockholm_records(text, path)
     else:
         records = _fasta_records(text, path)
-    if form != "a3m":
-        records = [_Record(r.name, r.letters.upper().replace(".", "-"), r.line) for r in records]
-    return _anchored(records, str(path))
+    return anchored(records if form == "a3m" else aligned_columns(records), str(path))
 
 
 def write_alignment(alignment: Alignment, path: str | Path) -> None:
-    """Write a3m. Insertions are written as ``x``, since their letters were not kept.
+    """Write a3m; insertions whose letters are not known become ``x``.
 
     Raises:
         BadInput: the suffix is not .a3m, or the file cannot be written.
@@ -118,35 +121,47 @@ def write_alignment(alignment: Alignment, path: str | Path) -> None:
     if Path(path).suffix.lower() != ".a3m":
         raise BadInput(f"{path}: alignments are written as a3m; choose a name that ends in .a3m")
     lines = []
-    for name, tokens, deletions in zip(alignment.names, alignment.tokens, alignment.deletions):
-        columns = ("x" * d + TOKEN_LETTERS[t] for t, d in zip(tokens, deletions))
+    for row, name in enumerate(alignment.names):
+        deletions = alignment.deletions[row]
+        inserted = alignment.insertions[row] if alignment.insertions else "x" * deletions.sum()
+        ends = np.cumsum(deletions)
+        columns = (
+            inserted[end - count : end] + TOKEN_LETTERS[token]
+            for token, count, end in zip(alignment.tokens[row], deletions, ends)
+        )
         lines += [f">{name}", "".join(columns)]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _fasta_records(text: str, path: Path) -> list[_Record]:
+def _fasta_records(text: str, path: Path) -> list[Record]:
     """The records of FASTA or a3m text. Comment lines (#) at the top are skipped."""
-    records: list[_Record] = []
+    records: list[Record] = []
+    rows: list[list[str]] = []
     for number, raw in enumerate(text.replace("\0", "").splitlines(), start=1):
         line = raw.strip()
         if not line or (line.startswith("#") and not records):
             continue
         if line.startswith(">"):
             words = line[1:].split()
-            records.append(_Record(words[0] if words else f"sequence_{number}", "", number))
+            records.append(Record(words[0] if words else f"sequence_{number}", "", number))
+            rows.append([])
         elif records:
-            records[-1].letters += line.replace(" ", "")
+            rows[-1].append(line.replace(" ", ""))
         else:
             raise BadInput(f"{path}:{number}: expected '>' and a name; is this FASTA or a3m?")
-    return [r for r in records if not r.name.startswith(_SECONDARY_STRUCTURE)]
+    return [
+        replace(record, letters="".join(row))
+        for record, row in zip(records, rows)
+        if not record.name.startswith(_SECONDARY_STRUCTURE)
+    ]
 
 
-def _stockholm_records(text: str, path: Path) -> list[_Record]:
+def _stockholm_records(text: str, path: Path) -> list[Record]:
     """The rows of Stockholm text; a row may be spread over several blocks."""
     lines = text.splitlines()
     if not lines or not lines[0].startswith("# STOCKHOLM"):
         raise BadInput(f"{path}:1: expected '# STOCKHOLM 1.0'; is this a Stockholm file?")
-    records: dict[str, _Record] = {}
+    rows: dict[str, tuple[int, list[str]]] = {}
     for number, line in enumerate(lines, start=1):
         if line.startswith("//"):
             break
@@ -155,35 +170,47 @@ def _stockholm_records(text: str, path: Path) -> list[_Record]:
             continue
         if len(words) != 2:
             raise BadInput(f"{path}:{number}: expected a name and a row; the line may be cut off")
-        record = records.setdefault(words[0], _Record(words[0], "", number))
-        record.letters += words[1]
-    return list(records.values())
+        rows.setdefault(words[0], (number, []))[1].append(words[1])
+    return [Record(name, "".join(row), number) for name, (number, row) in rows.items()]
 
 
-def _anchored(records: list[_Record], source: str) -> Alignment:
-    """Tokens and deletions of the records, in the columns where the first one has a residue."""
+def aligned_columns(records: list[Record]) -> list[Record]:
+    """Rows of a format in which every character is a column, as a3m: capital letters, - for ."""
+    return [replace(r, letters=r.letters.upper().replace(".", "-")) for r in records]
+
+
+def anchored(records: list[Record], source: str) -> Alignment:
+    """The alignment of a3m rows, in the columns where the first one has a residue.
+
+    Raises:
+        BadInput: no records, an alien letter, or rows of different widths; names ``source``.
+    """
     if not records:
         raise BadInput(f"{source}: no sequences found; the first record must be the query")
-    rows, insertions = [], []
-    for record in records:
-        tokens, inserted = _parse_row(record, source)
-        if rows and len(tokens) != len(rows[0]):
-            raise BadInput(
-                f"{source}:{record.line}: {record.name!r} has {len(tokens)} columns, the query "
-                f"{len(rows[0])}; align the sequences first (`minifold search` does)"
-            )
-        rows.append(tokens)
-        insertions.append(inserted)
-    tokens, inserted = np.stack(rows), np.stack(insertions)
-    kept = np.flatnonzero(tokens[0] != GAP)
-    if not len(kept):
+    rows = [_row(record, source) for record in records]
+    query = rows[0][0]
+    gaps = query[query != _INSERTED] == GAP
+    if gaps.all():
         raise BadInput(f"{source}: the query {records[0].name!r} has no residues; put it first")
-    # everything a row has between two kept columns counts as inserted before the second
-    before = np.cumsum(inserted + (tokens != GAP), axis=1) - (tokens != GAP)
-    counted = np.diff(before[:, kept], axis=1, prepend=0)
-    counted[:, 1:] -= tokens[:, kept[:-1]] != GAP
-    names = [record.name for record in records]
-    return Alignment(names, tokens[:, kept].astype(np.int8), counted.astype(np.int32))
+    tokens = np.empty((len(rows), (~gaps).sum()), np.int8)
+    deletions = np.empty(tokens.shape, np.int32)
+    insertions = []
+    for k, (codes, letters) in enumerate(rows):
+        inserted = codes == _INSERTED
+        if (width := (~inserted).sum()) != len(gaps):
+            raise BadInput(
+                f"{source}:{records[k].line}: {records[k].name!r} has {width} columns, the query "
+                f"{len(gaps)}; align the sequences first (`minifold search` does)"
+            )
+        # where the query has a gap a residue counts as inserted, and a gap is nothing
+        dropped = ~inserted
+        dropped[dropped] = gaps
+        inserted |= dropped & (codes != GAP)
+        column = ~inserted & ~dropped
+        tokens[k] = codes[column]
+        deletions[k] = np.diff(np.cumsum(inserted)[column], prepend=0)
+        insertions.append(letters[inserted].tobytes().decode().lower()[: deletions[k].sum()])
+    return Alignment([record.name for record in records], tokens, deletions, insertions)
 
 
 def _letter_codes() -> np.ndarray:
@@ -201,20 +228,20 @@ _ALIEN, _SKIPPED, _INSERTED = -1, -2, -3
 _LETTER_CODES = _letter_codes()
 
 
-def _parse_row(record: _Record, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of the upper-case letters and gaps, and the number of lower-case ones before each."""
-    letters = record.letters.removesuffix("*")
-    codes = _LETTER_CODES[np.frombuffer(letters.encode("ascii", "replace"), np.uint8)]
+def _row(record: Record, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Code and character of everything in a row that is a residue or a gap."""
+    text = record.letters.removesuffix("*")
+    letters = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+    codes = _LETTER_CODES[letters]
     if (codes == _ALIEN).any():
-        alien = letters[int(np.argmax(codes == _ALIEN))]
+        alien = text[int(np.argmax(codes == _ALIEN))]
         place = source if record.line is None else f"{source}:{record.line}"
         raise BadInput(
             f"{place}: {alien!r} in {record.name!r} is not an amino acid; "
             f"use the letters {RESTYPES}, X for unknown, - for a gap"
         )
-    codes = codes[codes != _SKIPPED]
-    inserted = codes == _INSERTED
-    return codes[~inserted], np.diff(np.cumsum(inserted)[~inserted], prepend=0)
+    present = codes != _SKIPPED
+    return codes[present], letters[present]
 
 
 # --- What AlphaFold does to the rows --------------------------------------------------------------
@@ -247,7 +274,9 @@ def delete_blocks(alignment: Alignment, rng: np.random.Generator) -> Alignment:
 
 def profile(tokens: Int[np.ndarray, "s n"]) -> Float[np.ndarray, "n 22"]:
     """Frequency of each letter (amino acids, X, gap) in each column."""
-    return np.stack([(tokens == a).mean(axis=0) for a in range(MASK)], axis=-1, dtype=np.float32)
+    n = tokens.shape[1]
+    counts = np.bincount((np.arange(n) * MASK + tokens).ravel(), minlength=n * MASK)
+    return (counts / len(tokens)).reshape(n, MASK).astype(np.float32)
 
 
 def mask_letters(
@@ -281,13 +310,14 @@ def nearest_cluster(
 
     Ties go to the earlier centre. Source: supplement 1.2.7 (Hamming distance).
     """
+    letters = np.eye(NUM_TOKENS, GAP, dtype=np.float32)  # one-hot; gap and mask are zero
     width = centres.shape[1] * GAP
-    flat = one_hot(centres)[..., :GAP].reshape(len(centres), width).T
-    step = max(1, 10_000_000 // max(width, 1))  # extra rows at a time, to bound the memory
+    flat = letters[centres].reshape(len(centres), width).T
+    step = max(1, 10_000_000 // width)  # extra rows at a time, to bound the memory
     found = [np.empty(0, np.int64)]
     for start in range(0, len(extra), step):
-        rows = one_hot(extra[start : start + step])[..., :GAP]
-        found.append(np.argmax(rows.reshape(len(rows), width) @ flat, axis=1))
+        rows = letters[extra[start : start + step]].reshape(-1, width)
+        found.append(np.argmax(rows @ flat, axis=1))
     return np.concatenate(found)
 
 
