@@ -92,7 +92,9 @@ class InvariantPointAttention(nn.Module):
 
 
 def _squared_distances(q: Tensor, k: Tensor) -> Tensor:
-    """Sum over the points p of |q_ip - k_jp|²: [b, h, i, p, 3], [b, h, j, p, 3] -> [b, h, i, j]"""
+    """Sum over the points p of |q_ip - k_jp|²: [b, h, i, p, 3], [b, h, j, p, 3] -> [b, h, i, j]
+
+    As |q|² + |k|² - 2 q·k, a matrix product that never holds all the differences.
+    """
     q, k = q.flatten(-2), k.flatten(-2)
-    difference = q[:, :, :, None] - k[:, :, None]
-    return difference.square().sum(-1)
+    return q.square().sum(-1)[..., :, None] + k.square().sum(-1)[..., None, :] - 2 * q @ k.mT
