@@ -310,3 +310,9 @@ def _torsion_gradient(
     twist = twist - torque.sum(2) + torque[:, :, O]
     psi = (along_c * (twist - torch.linalg.cross(ca, push))).sum(-1)
     return torch.stack([phi, psi], -1)
+
+
+def fold(layout: Layout, generator: Generator) -> Float[Tensor, "b i 2"]:
+    """Torsions φ, ψ (radians) of a compact fold of each layout."""
+    torsion, home = collapse(layout, 600, generator)
+    return relax(torsion, home, layout, 80)
