@@ -75,11 +75,12 @@ figure, ax = style.canvas(8, 3.0)
 style.box(ax, (1.0, 1.4), '"Pvanov"', size=(1.5, 0.6), color=style.ORANGE)
 rows = zip(database.items(), (2.3, 1.4, 0.5), (5, 3, 0.6))
 for (name, number), y, width in rows:
-    style.arrow(ax, (1.75, 1.4), (3.2, y), color=style.ORANGE, width=width)
+    middle = 1.4 + 0.2 * (y - 1.4)  # where the arrow leaves the query and enters the answer
+    style.arrow(ax, (1.8, middle), (3.2, y), color=style.ORANGE, width=width)
     style.box(ax, (4.0, y), name, size=(1.4, 0.55), color=style.SKY)
     style.arrow(ax, (4.7, y), (5.2, y), color=style.GREY)
     style.box(ax, (5.65, y), str(number), size=(0.8, 0.55), color=style.GREEN)
-    style.arrow(ax, (6.05, y), (7.05, 1.4), color=style.GREEN, width=width)
+    style.arrow(ax, (6.1, y), (7.0, middle), color=style.GREEN, width=width)
 style.box(ax, (7.45, 1.4), "?", size=(0.7, 0.6), color=style.YELLOW)
 for x, word in ((1.0, "query"), (4.0, "keys"), (5.65, "values"), (7.45, "answer")):
     ax.text(x, 2.75, word, ha="center", weight="bold")
@@ -225,7 +226,9 @@ plt.show()
 # [*temperature*](../docs/glossary.md#temperature). When it is hot, everything is about equally
 # likely; when it is cold, everything sits in the lowest state.
 #
-# From here on we work with arrays instead of dicts:
+# In the drawing, the height of a line is its energy, and 40 balls are shared out by the formula. They
+# are the same three people at three temperatures. From here on we work with arrays instead of
+# dicts.
 
 
 # %%
@@ -240,6 +243,25 @@ values = np.array(list(database.values()), dtype=float)  # [3]
 scores = np.array(list(similarities.values()))  # [3]
 assert np.allclose(softmax(scores), list(weights.values()))
 
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(8, 2.6), sharey=True)
+for ax, temperature in zip(axes, (0.1, 1, 10)):
+    for name, score, p, color in zip(names, scores, softmax(scores, temperature), style.CYCLE):
+        balls = round(40 * p)
+        ax.plot([0, 1], [-score, -score], color=style.INK, linewidth=1.5)
+        ax.plot(
+            np.linspace(0.02, 0.98, 40)[:balls],
+            np.full(balls, 0.035 - score),
+            "o",
+            ms=4,
+            color=color,
+        )
+        ax.text(1.04, -score, name, va="center", fontsize=9)
+    ax.set(title=f"T = {temperature}", xlim=(0, 1.45), xticks=[])
+    ax.spines["bottom"].set_visible(False)
+axes[0].set_ylabel("energy = −score")
+plt.show()
+
 # %% [markdown]
 # **Predict first.** What is the answer when it is very cold ($T = 0.01$)? When it is very hot
 # ($T = 100$)? Write two numbers down before you run the cell.
@@ -253,20 +275,21 @@ for temperature in (0.01, 0.1, 0.3, 1, 10, 100):
 temperatures = np.geomspace(0.02, 20, 200)
 curves = np.array([softmax(scores, t) for t in temperatures])
 figure, ax = plt.subplots(figsize=(7, 3.2))
+ax.axhline(1 / 3, color=style.GREY, linewidth=1)
 for curve, name, line in zip(curves.T, names, ("-", "--", ":")):
     ax.semilogx(temperatures, curve, line, label=name)
-ax.axhline(1 / 3, color=style.GREY, linewidth=1)
-ax.text(21, 1 / 3, "1/3", va="center")
-ax.axvline(1, color=style.GREY, linewidth=1)
 ax.text(0.022, 0.6, "cold:\nan ordinary\ndictionary")
-ax.text(5, 0.6, "hot:\nthe plain mean")
-ax.set(xlabel="temperature T", ylabel="weight", ylim=(0, 1.02))
-ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.02))
+ax.text(4, 0.5, "hot:\nthe plain mean")
+ax.set(xlabel="temperature T", ylabel="weight", ylim=(0, 1.02), xlim=(0.02, 20))
+ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
 # Cold attention is an ordinary dictionary that picks the best key (25). Hot attention does not
-# look at the query at all and returns the mean of the values. Everything useful is in between.
+# look at the query at all and returns the mean of the values, $(25 + 100 + 5) / 3 = 43.33$.
+# Everything useful is in between. The answer does not simply climb from the one to the other: as it gets
+# warmer, Petrov's 100 books come in first and lift it above the mean, then Sidorov's 5 pull it back.
 #
 # Two more facts that cost one line each. First, only *differences* of scores matter: adding the
 # same number to all of them changes nothing.
@@ -430,10 +453,11 @@ kinds[1] = (style.BLUE, "^", "positive")
 for charge, (color, marker, label) in kinds.items():
     here = np.array(CHARGE) == charge
     ax.scatter(*X[here, :2].T, s=60, color=color, marker=marker, label=label)
-for letter, (x, y) in zip(LETTERS, X[:, :2]):
-    ax.annotate(letter, (x, y), xytext=(7, -4), textcoords="offset points")
+for letter, (x, y), charge in zip(LETTERS, X[:, :2], CHARGE):
+    side = (-16, -5) if charge else (7, -4)  # charged ones: name at the left
+    ax.annotate(letter, (x, y), xytext=side, textcoords="offset points")
 ax.set(xlabel="hydropathy  (avoids water →)", ylabel="volume  (large →)")
-ax.legend(loc="lower left")
+ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -481,8 +505,8 @@ plt.show()
 #
 # ## 8 · Why divide by $\sqrt{d_k}$?
 #
-# Three properties are few. AlphaFold2's queries have 16 or 32 numbers, other networks 128; this
-# length is called $d_k$. What happens to the scores when it grows? Take random queries and keys
+# Three properties are few. AlphaFold2's queries have between 8 and 32 numbers, those of language models
+# often 128; this length is called $d_k$. What happens to the scores when it grows? Take random queries and keys
 # whose numbers have mean 0 and *variance* 1 (the variance is the mean square of the deviation
 # from the mean) and measure.
 #
@@ -552,9 +576,8 @@ plt.show()
 # drawing is read from left to right; the shapes are written below the boxes.
 
 # %%
-figure, ax = style.canvas(9, 2.9)
-inputs = (("Q", 2.2, "[q, d]"), ("K", 1.3, "[k, d]"), ("V", 0.4, "[k, c]"))
-for label, y, shape in inputs:
+figure, ax = style.canvas(9, 2.6)
+for label, y, shape in (("Q", 2.2, "[q, d]"), ("K", 1.3, "[k, d]"), ("V", 0.4, "[k, c]")):
     style.box(ax, (0.5, y), label, size=(0.6, 0.45), color=style.SKY)
     ax.text(0.5, y - 0.36, shape, ha="center", va="center", fontsize=9)
 labels = ("$QK^T$", r"$\div\sqrt{d_k}$", "mask", "softmax", "dropout", "$\\times V$")
@@ -564,8 +587,8 @@ for x, label, color in zip(xs, labels, colors):
     style.box(ax, (x, 1.75), label, size=(0.85, 0.55), color=color)
 for x, next_x in zip(xs[:-1], xs[1:]):
     style.arrow(ax, (x + 0.43, 1.75), (next_x - 0.43, 1.75))
-style.arrow(ax, (0.8, 2.2), (1.47, 1.85))
-style.arrow(ax, (0.8, 1.3), (1.47, 1.65))
+for y, end in ((2.2, 1.85), (1.3, 1.65)):
+    style.arrow(ax, (0.8, y), (1.47, end))
 ax.plot([0.8, xs[-1]], [0.4, 0.4], color=style.INK, linewidth=1.6)
 style.arrow(ax, (xs[-1], 0.4), (xs[-1], 1.47))
 style.arrow(ax, (7.83, 1.75), (8.2, 1.75))
@@ -718,7 +741,7 @@ print(f"AlphaFold2's attention says: {result.item():.4f}")
 assert abs(result.item() - 45.9415) < 1e-3
 
 # %% [markdown]
-# The number from section 4. AlphaFold2 is not given these matrices; it *learns* what to compare
+# The number from section 4. AlphaFold2 is not given such matrices; it *learns* what to compare
 # and what to fetch.
 #
 # ### Exercise 4 · A better search (open)
@@ -729,7 +752,7 @@ assert abs(result.item() - 45.9415) < 1e-3
 # %%
 from minifold.checks import found, typos
 
-print("Ivanov and Ianov:", similarity("Ianov", "Ivanov"))
+print(f"Ivanov and Ianov: {similarity('Ianov', 'Ivanov'):.2f}")
 tests = typos()  # 120 misspelt names: a letter lost, added, changed or swapped
 print("for example:", tests[:3])
 hits = found(similarity, tests)
@@ -793,7 +816,7 @@ minifold.check("search", my_similarity)
 # - Attention as we use it: Vaswani et al., *Attention Is All You Need* (2017), section 3.2.1; the reason
 #   for the division is in footnote 4.
 # - AlphaFold2 (Jumper et al., *Nature* 596, 583, 2021), supplementary information, Algorithm 7, line 5: softmax of the scaled dot
-#   product plus a bias (lesson 04); line 6: the weighted average of the values. Algorithms 8, 13 and 14 contain the same two lines.
+#   product plus a bias (lesson 04); line 6: the weighted average of the values, times a gate (lesson 04). Algorithms 8, 13 and 14 contain the same two steps.
 # - Dropout of whole rows and columns: supplement, section 1.11.6.
 #
 # ## In real AlphaFold2
@@ -801,7 +824,7 @@ minifold.check("search", my_similarity)
 # | | here | AlphaFold2 |
 # |---|---|---|
 # | a key stands for | a person | a residue of one sequence, a sequence at one residue, or a pair of residues |
-# | length of query and key, $d_k$ | 16 | 32 in the attention over MSA and pairs, 16 in the structure module |
+# | length of query and key, $d_k$ | 16 | 32 in the Evoformer, 8 in the extra MSA stack, 16 for the scalar part of the structure module |
 # | temperature | 1, then $\sqrt{d_k}$ | $\sqrt{d_k}$, and the learned matrices may scale the rest |
 # | mask | $-10^9$ for masked scores | the same |
 # | heads: attentions side by side | 1 | 8 over the MSA, 4 over pairs, 12 in the structure module |

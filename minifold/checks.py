@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ class CheckFailed(AssertionError):
         return [f"✗ {self}"]
 
 
-def check(name: str, function: Callable) -> None:
+def check(name: str, function: Any) -> None:
     """Check the answer to an exercise and print one line if it is right.
 
     Args:
@@ -46,9 +47,12 @@ def check(name: str, function: Callable) -> None:
             f"not its result (got {type(function).__name__})"
         )
     try:
-        print(f"✓ {name}: {_EXERCISES[name](function)}")
+        with warnings.catch_warnings():  # a form of the input that does not suit may warn
+            warnings.simplefilter("ignore")
+            praise = _EXERCISES[name](function)
     except CheckFailed as failure:
         raise CheckFailed(f"{name}: {failure}") from None
+    print(f"✓ {name}: {praise}")
 
 
 def exercise(name: str):
@@ -133,6 +137,8 @@ def _expected_got(wanted: np.ndarray, got: np.ndarray) -> str:
 
 def _to_array(value: Any) -> np.ndarray | None:
     """Numbers in any wrapping as an array, or None if they are not numbers."""
+    if isinstance(value, str):
+        return None
     if isinstance(value, Mapping):
         value = list(value.values())
     elif hasattr(value, "__next__"):  # a generator, map or zip
@@ -191,8 +197,7 @@ def _check_softmax(function: Callable) -> str:
         expect(function, _forms(x), _softmax(x), f"for scores {_show(x)}", slips)
     large = np.array([1000.0, 999.0, -1000.0])
     hint = f"for large scores {_show(large)} (hint: subtract the largest score first)"
-    with np.errstate(all="ignore"):
-        expect(function, _forms(large), _softmax(large), hint)
+    expect(function, _forms(large), _softmax(large), hint)
     return "weights are right, and stay right for scores of 1000"
 
 

@@ -10,6 +10,7 @@ of the same lesson in the same environment give the same bytes.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def convert(lesson: Path) -> nbformat.NotebookNode:
 def build(lesson: Path) -> str:
     """The text of the executed notebook."""
     notebook = convert(lesson)
-    metadata = notebook.metadata
+    metadata = copy.deepcopy(notebook.metadata)
     runner = ExecutePreprocessor(timeout=SECONDS, kernel_name="python3", record_timing=False)
     notebook, _ = runner.preprocess(notebook, {"metadata": {"path": str(NOTEBOOKS)}})
     notebook.metadata = metadata  # the kernel adds its Python version
