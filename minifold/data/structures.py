@@ -29,6 +29,11 @@ from minifold.errors import BadInput
 TOKEN_LETTERS = RESTYPES + "X"
 BACKBONE = ("N", "CA", "C", "O", "CB")
 SELENIUM = {("MSE", "SE"): "SD", ("SEC", "SE"): "SG"}
+CIF_GROUPS = (
+    "block_name entry entity entity_poly exptl refine title_keywords struct_asym conn atom_type "
+    "entity_poly_seq atoms group_pdb auth_all"
+).split()
+CODES = ["pdbx_seq_one_letter_code", "pdbx_seq_one_letter_code_can"]
 CIF_SUFFIXES, PDB_SUFFIXES = (".cif", ".mmcif"), (".pdb", ".ent")
 
 
@@ -158,7 +163,10 @@ def _choose_chain(
                     f"choose one of the protein chains: {available}"
                 )
     if wanted is None:
-        kinds = ", ".join(f"{name} ({kind.name.upper()})" for name, _, _, kind in others) or "no polymer"
+        kinds = (
+            ", ".join(f"{name} ({kind.name.upper()})" for name, _, _, kind in others)
+            or "no polymer"
+        )
         raise BadInput(f"{path} has no protein chain, but {kinds}; give a protein structure")
     raise BadInput(f"{path} has no chain {wanted}; choose one of the protein chains: {available}")
 
@@ -249,6 +257,10 @@ def to_gemmi(chain: Chain) -> gemmi.Structure:
     structure.info["_entry.id"] = structure.name
     if chain.method:
         structure.info["_exptl.method"] = chain.method
+    if chain.resolution:
+        refinement = gemmi.RefinementInfo()
+        refinement.id, refinement.resolution_high = chain.method or "?", chain.resolution
+        structure.meta.refinement = [refinement]
     label = chain.chain_id if chain.chain_id.isalnum() else "A"
     residues = gemmi.Chain(chain.chain_id or "A")
     for i, letter in enumerate(chain.sequence):
@@ -264,8 +276,8 @@ def to_gemmi(chain: Chain) -> gemmi.Structure:
         for slot in np.flatnonzero(chain.mask[i]):
             atom = gemmi.Atom()
             atom.name, atom.element = ATOM_TYPES[slot], gemmi.Element(ATOM_TYPES[slot][0])
-            atom.pos = gemmi.Position(*(float(x) for x in chain.positions[i, slot]))
-            atom.b_iso = float(chain.b_factors[i])
+            atom.pos = gemmi.Position(*(round(float(x), 3) for x in chain.positions[i, slot]))
+            atom.b_iso = round(float(chain.b_factors[i]), 2)
             residue.add_atom(atom)
         residues.add_residue(residue)
     model = gemmi.Model(1)
@@ -294,8 +306,18 @@ def to_pdb(chain: Chain) -> str:
 
 
 def cif_text(structure: gemmi.Structure) -> str:
-    """A gemmi structure as mmCIF text."""
-    return structure.make_mmcif_document().as_string()
+    """A gemmi structure as mmCIF text, without the categories that would have no content."""
+    groups = gemmi.MmcifOutputGroups(False)
+    for group in CIF_GROUPS:
+        setattr(groups, group, True)
+    document = structure.make_mmcif_document(groups)
+    sequences = document[0].find_loop("_entity_poly.pdbx_seq_one_letter_code").get_loop()
+    if sequences is not None:  # the same without modified residues, of which we have none
+        sequences.add_columns(["_entity_poly.pdbx_seq_one_letter_code_can"], "?")
+        table = document[0].find("_entity_poly.", CODES)
+        for row in table:
+            row[1] = row[0].replace("(UNK)", "X")
+    return document.as_string()
 
 
 def write_structure(chain: Chain, path: str | Path) -> None:
