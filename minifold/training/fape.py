@@ -1,10 +1,17 @@
-"""Frame aligned point error (Alg. 28): the loss that sees a structure from every residue."""
+"""Frame aligned point error (Alg. 28): the loss that sees a structure from every residue.
+
+And what it needs: the names of atoms that chemistry cannot tell apart (Alg. 26).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minifold.model.atoms import GroundTruth
 from minifold.model.rigid import Rigid
 
 
@@ -35,3 +42,92 @@ def frame_aligned_point_error(
         error = error.clamp(max=clamp)
     pairs = frames_mask[..., :, None] * points_mask[..., None, :]  # line 4, masked
     return (pairs * error).sum((-2, -1)) / scale / (eps + pairs.sum((-2, -1)))
+
+
+def backbone_fape(
+    frames: Rigid,
+    true_frames: Rigid,
+    mask: Float[Tensor, "b i"],
+    use_clamped: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, " b"]:
+    """Backbone FAPE, mean over the layers (Alg. 20 line 17).
+
+    Args:
+        frames: [l, b, i], Å. true_frames: [b, i].
+        use_clamped: the share of the clamped (10 Å) loss, 1 if absent; 0 is the unclamped loss
+            that AlphaFold2 used for 10 % of the samples, the same for all pairs of an example.
+    """
+    arguments = frames, true_frames, mask, frames.t, true_frames.t, mask
+    clamped = frame_aligned_point_error(*arguments, clamp=10.0)
+    if use_clamped is None:
+        return clamped.mean(0)
+    unclamped = frame_aligned_point_error(*arguments, clamp=None)
+    return (use_clamped * clamped + (1 - use_clamped) * unclamped).mean(0)
+
+
+@dataclass(frozen=True)
+class RenamedTruth:
+    """The truth with the names of ambiguous atoms that suit the prediction best."""
+
+    frames8: Rigid  # [b, i, 8]
+    frames8_mask: Float[Tensor, "b i 8"]
+    atom14: Float[Tensor, "b i 14 3"]
+    atom14_mask: Float[Tensor, "b i 14"]
+    renamed: Float[Tensor, "b i"]  # 1 where the other names were taken
+
+
+@torch.no_grad()
+def rename_ambiguous(atom14: Float[Tensor, "b i 14 3"], truth: GroundTruth) -> RenamedTruth:
+    """Algorithm 26, renameSymmetricGroundTruthAtoms.
+
+    A residue takes the other names if they bring its ambiguous atoms' distances to all
+    unambiguous atoms nearer to the predicted distances.
+    """
+
+    def distances(x: Tensor) -> Float[Tensor, "b ia ja"]:
+        x = x.flatten(1, 2)
+        return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+
+    predicted = distances(atom14.detach())  # Alg. 26 line 1
+    known, ambiguous = truth.atom14_mask, truth.atom14_ambiguous
+    rows, columns = (x.flatten(1) for x in (known * ambiguous, known * (1 - ambiguous)))
+    misfit = [
+        ((predicted - distances(names)).abs() * columns[:, None, :]).sum(-1) * rows
+        for names in (truth.atom14, truth.alt_atom14)
+    ]  # lines 2, 3
+    ours, other = (x.unflatten(1, known.shape[1:]).sum(-1) for x in misfit)
+    swap = (other < ours).to(atom14.dtype)  # line 4
+
+    def choose(one: Tensor, two: Tensor) -> Tensor:  # lines 5, 6
+        return torch.where(swap.reshape(*swap.shape, *[1] * (one.dim() - 2)) > 0, two, one)
+
+    frames, alt = truth.frames8, truth.alt_frames8
+    return RenamedTruth(
+        Rigid(choose(frames.R, alt.R), choose(frames.t, alt.t)),
+        truth.frames8_mask,
+        choose(truth.atom14, truth.alt_atom14),
+        choose(known, truth.alt_atom14_mask),
+        swap,
+    )
+
+
+def sidechain_fape(
+    frames8: Rigid,
+    atom14: Float[Tensor, "b i 14 3"],
+    truth: RenamedTruth,
+    clamp: float | None = 10.0,
+) -> Float[Tensor, " b"]:
+    """FAPE of all atoms in the frames [b, i, 8] of all rigid groups (Alg. 20 line 28)."""
+
+    def flat(T: Rigid) -> Rigid:
+        return Rigid(T.R.flatten(1, 2), T.t.flatten(1, 2))
+
+    return frame_aligned_point_error(
+        flat(frames8),
+        flat(truth.frames8),
+        truth.frames8_mask.flatten(1),
+        atom14.flatten(1, 2),
+        truth.atom14.flatten(1, 2),
+        truth.atom14_mask.flatten(1),
+        clamp,
+    )

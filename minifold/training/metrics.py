@@ -121,13 +121,17 @@ def lddt_all_atom(
     return torch.stack(scores)
 
 
+def _pair_distances(x: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n n"]:
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def drmsd(
     predicted: Float[Tensor, "b n 3"],
     true: Float[Tensor, "b n 3"],
     mask: Float[Tensor, "b n"],
 ) -> Float[Tensor, " b"]:
     """Root mean square difference of all pair distances, Å. Blind to mirror images, like lDDT."""
-    square = (torch.cdist(predicted, predicted) - torch.cdist(true, true)).square()
+    square = (_pair_distances(predicted) - _pair_distances(true)).square()
     pairs = mask[:, :, None] * mask[:, None, :] * (1 - torch.eye(mask.shape[1], device=mask.device))
     return ((pairs * square).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)).sqrt()
 
@@ -189,7 +193,7 @@ def clashes(
     """Pairs of Cα atoms, not neighbours in the chain, nearer than 4 Å: how many per residue."""
     at = torch.arange(mask.shape[1], device=mask.device)
     pairs = mask[:, :, None] * mask[:, None, :] * ((at[None, :] - at[:, None]) >= 2)
-    return (pairs * (torch.cdist(ca, ca) < nearer)).sum((1, 2)) / mask.sum(-1).clamp(min=1)
+    return (pairs * (_pair_distances(ca) < nearer)).sum((1, 2)) / mask.sum(-1).clamp(min=1)
 
 
 def ca_ca_error(
