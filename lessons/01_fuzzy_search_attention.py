@@ -226,7 +226,7 @@ plt.show()
 # [*temperature*](../docs/glossary.md#temperature). When it is hot, everything is about equally
 # likely; when it is cold, everything sits in the lowest state.
 #
-# In the drawing, the height of a line is its energy, and 40 balls are shared out by the formula. They
+# In the drawing, the height of a line is its energy, and 20 balls are shared out by the formula. They
 # are the same three people at three temperatures. From here on we work with arrays instead of
 # dicts.
 
@@ -245,17 +245,12 @@ assert np.allclose(softmax(scores), list(weights.values()))
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.6), sharey=True)
+places = np.linspace(0.03, 0.97, 20)
 for ax, temperature in zip(axes, (0.1, 1, 10)):
+    ax.hlines(-scores, 0, 1, color=style.INK)
     for name, score, p, color in zip(names, scores, softmax(scores, temperature), style.CYCLE):
-        balls = round(40 * p)
-        ax.plot([0, 1], [-score, -score], color=style.INK, linewidth=1.5)
-        ax.plot(
-            np.linspace(0.02, 0.98, 40)[:balls],
-            np.full(balls, 0.035 - score),
-            "o",
-            ms=4,
-            color=color,
-        )
+        balls = places[: round(20 * p)]
+        ax.scatter(balls, np.full(len(balls), 0.035 - score), s=18, color=color)
         ax.text(1.04, -score, name, va="center", fontsize=9)
     ax.set(title=f"T = {temperature}", xlim=(0, 1.45), xticks=[])
     ax.spines["bottom"].set_visible(False)
@@ -275,9 +270,9 @@ for temperature in (0.01, 0.1, 0.3, 1, 10, 100):
 temperatures = np.geomspace(0.02, 20, 200)
 curves = np.array([softmax(scores, t) for t in temperatures])
 figure, ax = plt.subplots(figsize=(7, 3.2))
-ax.axhline(1 / 3, color=style.GREY, linewidth=1)
-for curve, name, line in zip(curves.T, names, ("-", "--", ":")):
-    ax.semilogx(temperatures, curve, line, label=name)
+ax.axhline(1 / 3, color=style.GREY, linewidth=1, linestyle="-")
+for curve, name in zip(curves.T, names):
+    ax.semilogx(temperatures, curve, label=name)
 ax.text(0.022, 0.6, "cold:\nan ordinary\ndictionary")
 ax.text(4, 0.5, "hot:\nthe plain mean")
 ax.set(xlabel="temperature T", ylabel="weight", ylim=(0, 1.02), xlim=(0.02, 20))

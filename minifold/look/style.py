@@ -1,7 +1,7 @@
 """One look for every figure of the course: readable in print, in dark mode, without colour vision.
 
 Colours are Okabe & Ito's ("Color Universal Design", 2008), told apart by people with any kind of
-colour vision and, in the order given, by their grey value. Figures always bring a white background.
+colour vision; lines differ in their dashes, too. Figures always bring a white background.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY, INK = "#CC79A7", "#56B4E9", "#F0E442", "#999999", "#222222"
 CYCLE = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY]
+DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1))]
 
 SEQUENTIAL = "cividis"  # from nothing to much: weights, distances
 DIVERGING = "RdBu_r"  # below and above zero: scores, differences
@@ -40,7 +41,7 @@ def use() -> None:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": cycler(color=CYCLE),
+            "axes.prop_cycle": cycler(color=CYCLE) + cycler(linestyle=DASHES),
             "text.color": INK,
             "xtick.color": INK,
             "ytick.color": INK,
