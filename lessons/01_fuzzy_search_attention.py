@@ -226,9 +226,7 @@ plt.show()
 # [*temperature*](../docs/glossary.md#temperature). When it is hot, everything is about equally
 # likely; when it is cold, everything sits in the lowest state.
 #
-# In the drawing, the height of a line is its energy, and 20 balls are shared out by the formula. They
-# are the same three people at three temperatures. From here on we work with arrays instead of
-# dicts.
+# From here on we work with arrays instead of dicts:
 
 
 # %%
@@ -242,6 +240,10 @@ names = list(database)
 values = np.array(list(database.values()), dtype=float)  # [3]
 scores = np.array(list(similarities.values()))  # [3]
 assert np.allclose(softmax(scores), list(weights.values()))
+
+# %% [markdown]
+# Our three people once more, as a physicist would draw them, at three temperatures. The height of
+# a line is its energy, and 20 balls are shared out by the formula.
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.6), sharey=True)
