@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minifold.model.atoms import GroundTruth
-from minifold.model.rigid import Rigid
+from minifold.model.rigid import Rigid, rotate
 
 
 def frame_aligned_point_error(
@@ -35,13 +35,19 @@ def frame_aligned_point_error(
         clamp: largest error that counts, Å; None for no limit.
         scale: the unit of the result, Å.
     """
-    seen = frames[..., :, None].invert_apply(points[..., None, :, :])  # line 1
-    true = true_frames[..., :, None].invert_apply(true_points[..., None, :, :])  # line 2
-    error = (eps + (seen - true).square().sum(-1)).sqrt()  # line 3
+    # lines 1, 2: T⁻¹(x) of the prediction less that of the truth is linear in (x, x_true, 1), so
+    # the differences of all pairs are one matrix product
+    Rt, true_Rt = frames.R.mT, true_frames.R.mT
+    offset = rotate(true_Rt, true_frames.t) - rotate(Rt, frames.t)
+    matrix = torch.cat([Rt, -true_Rt, offset[..., None]], dim=-1)  # [*b, f, 3, 7]
+    one = torch.ones_like(points[..., :1])
+    vector = torch.cat([points, true_points, one], dim=-1)  # [*b, p, 7]
+    difference = (matrix.flatten(-3, -2) @ vector.mT).unflatten(-2, (-1, 3))  # [*b, f, 3, p]
+    error = (eps + difference.square().sum(-2)).sqrt()  # line 3
     if clamp is not None:
         error = error.clamp(max=clamp)
-    pairs = frames_mask[..., :, None] * points_mask[..., None, :]  # line 4, masked
-    return (pairs * error).sum((-2, -1)) / scale / (eps + pairs.sum((-2, -1)))
+    total = (frames_mask * (error @ points_mask[..., None])[..., 0]).sum(-1)  # line 4, masked
+    return total / scale / (eps + frames_mask.sum(-1) * points_mask.sum(-1))
 
 
 def backbone_fape(

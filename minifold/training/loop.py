@@ -1,0 +1,305 @@
+"""The training loop (supplement 1.11): Adam, warm-up, clipping per example, EMA, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minifold.data.features import Batch
+from minifold.errors import BadInput
+from minifold.model import weights as weight_files
+from minifold.model.alphafold import AlphaFold
+from minifold.training.losses import LossWeights, loss
+from minifold.training.sources import Source
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. AlphaFold2's value stands beside each default."""
+
+    steps: int | None = None  # stop after so many steps ...
+    minutes: float | None = None  # ... or minutes: CPU time of all threads, wall time on a GPU
+    batch: int = 8  # 128
+    micro_batch: int | None = None  # examples per backward pass, clipped together; 1
+    learning_rate: float = 2e-3  # 1e-3
+    structure_rate: float = 1.0  # factor of the learning rate in the structure module; 1
+    warmup: int = 50  # steps; 1000
+    final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
+    clip: float = 1.0  # largest norm of a micro-batch's gradient; 0.1
+    ema: float = 0.998  # decay of the weights' moving average; 0.999
+    max_recycles: int = 0  # each step draws 0 to so many; 3
+    bf16: bool = False  # autocast; DeepMind trained in bfloat16
+    seed: int = 0
+    evaluations: int = 8  # how often the held-out proteins are measured
+    loss: LossWeights = field(default_factory=LossWeights)
+
+
+def clip_and_accumulate(
+    parameters: Sequence[nn.Parameter], sums: Sequence[Tensor], limit: float
+) -> float:
+    """Clip the gradient of one micro-batch by its global norm and add it to the sums.
+
+    Clipping comes before averaging (supplement 1.11.3): clipping an average, or a gradient that
+    was already divided by the number of micro-batches, is a weaker limit. Returns the norm.
+    """
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])))
+    for total, gradient in zip(sums, gradients):
+        total.add_(gradient, alpha=min(1.0, limit / (norm + 1e-6)))
+    for parameter in parameters:
+        parameter.grad = None
+    return norm
+
+
+class Trainer:
+    """Trains a model on a source and writes log, checkpoints and weights into a folder.
+
+    Files: ``weights.safetensors`` (moving average), ``checkpoint.pt``, ``log.csv``,
+    ``settings.json``.
+
+    Args:
+        model: what is trained.
+        source: where the examples come from.
+        settings: how.
+        folder: where the files go.
+        device: where the model is trained.
+    """
+
+    def __init__(
+        self,
+        model: AlphaFold,
+        source: Source,
+        settings: Settings,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
+    ):
+        if settings.steps is None and settings.minutes is None:
+            raise BadInput("give a number of steps or of minutes")
+        self.settings, self.source = settings, source
+        self.folder, self.device = Path(folder), torch.device(device)
+        self.model = model.to(self.device)
+        self.average = AlphaFold(model.config).to(self.device).eval().requires_grad_(False)
+        self.average.load_state_dict(model.state_dict())
+        structure = list(model.structure_module.parameters())
+        chosen = {id(p) for p in structure}
+        rest = [p for p in model.parameters() if id(p) not in chosen]
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": rest, "factor": 1.0},
+                {"params": structure, "factor": settings.structure_rate},
+            ],
+            lr=settings.learning_rate,
+            eps=1e-6,
+        )
+        self.step, self.spent = 0, 0.0  # steps done, minutes spent
+        self.rows: list[dict[str, float]] = []
+
+    # --- one step ---------------------------------------------------------------------------
+
+    def progress(self) -> float:
+        """How much of the budget is used, 0 to 1."""
+        parts = [0.0]
+        if self.settings.steps:
+            parts.append(self.step / self.settings.steps)
+        if self.settings.minutes:
+            parts.append(self.spent / self.settings.minutes)
+        return min(1.0, max(parts))
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine down to the final share."""
+        s = self.settings
+        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.progress())).item())
+        rate = s.final + (1 - s.final) * cosine
+        return s.learning_rate * rate * min(1.0, (self.step + 1) / max(1, s.warmup))
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One update of the weights; returns the losses, averaged over the batch."""
+        s = self.settings
+        self.model.train()
+        parameters = list(self.model.parameters())
+        sums = [torch.zeros_like(p) for p in parameters]
+        recycles = random.Random(s.seed * 1_000_003 + self.step).randint(0, s.max_recycles)
+        size = batch.aatype.shape[0]
+        micro = s.micro_batch or size
+        values: dict[str, float] = {}
+        for start in range(0, size, micro):
+            part = batch.map(lambda x, a=start: x[a : a + micro]).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+                output = self.model(part, recycles=recycles)
+            losses = loss(output, part, s.loss)
+            losses["total"].backward()
+            share = part.aatype.shape[0] / size
+            for key, value in losses.items():
+                values[key] = values.get(key, 0.0) + share * float(value.detach())
+            norm = clip_and_accumulate(parameters, sums, s.clip)
+            values["gradient"] = max(values.get("gradient", 0.0), norm)
+        if not torch.isfinite(torch.tensor(values["total"] + values["gradient"])):
+            raise BadInput(
+                f"the loss is {values['total']} at step {self.step}; the last good checkpoint is "
+                f"kept in {self.folder}; lower the learning rate and continue with --resume"
+            )
+        count = -(-size // micro)
+        for parameter, total in zip(parameters, sums):
+            parameter.grad = total / count
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate() * group["factor"]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._update_average()
+        self.step += 1
+        return values
+
+    def _update_average(self) -> None:
+        """Exponential moving average of the weights (supplement 1.11.7), short at the start."""
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.model.parameters()):
+                mean.lerp_(value, 1 - decay)
+
+    # --- the whole run ----------------------------------------------------------------------
+
+    def run(self, quiet: bool = False, stop_after: int | None = None) -> AlphaFold:
+        """Train until the budget is used; returns the averaged model.
+
+        Args:
+            quiet: no progress bar.
+            stop_after: leave after so many steps, as an interruption would (for tests).
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(self.settings), indent=1) + "\n"
+        (self.folder / "settings.json").write_text(text)
+        s = self.settings
+        marks = [(k + 1) / s.evaluations for k in range(s.evaluations)]
+        done = sum(mark <= self.progress() for mark in marks)
+        total = s.steps if s.minutes is None else round(60 * s.minutes)
+        bar = tqdm(total=total, disable=quiet, unit="step" if s.minutes is None else "s")
+        running: dict[str, float] = {}
+        with ThreadPoolExecutor(1) as ahead, bar:
+            upcoming = ahead.submit(self.source.batch, self.step, s.batch)
+            while self.progress() < 1.0 and self.step != stop_after:
+                started = self._clock()
+                batch = upcoming.result()
+                upcoming = ahead.submit(self.source.batch, self.step + 1, s.batch)
+                values = self.train_step(batch)
+                for key, value in values.items():
+                    running[key] = 0.95 * running.get(key, value) + 0.05 * value
+                self.spent += (self._clock() - started) / 60
+                at = self.step if s.minutes is None else min(total, round(60 * self.spent))
+                bar.update(at - bar.n)
+                bar.set_postfix_str(self._postfix(running))
+                if done < len(marks) and self.progress() >= marks[done]:
+                    done += 1
+                    self._log(running)
+            upcoming.cancel()
+        return self.average
+
+    def _clock(self) -> float:
+        """Seconds: CPU time of all threads on a CPU (fair on a busy machine), else wall time."""
+        return time.process_time() if self.device.type == "cpu" else time.perf_counter()
+
+    def _postfix(self, running: dict[str, float]) -> str:
+        parts = [f"step {self.step}", f"loss {running['total']:.2f}"]
+        if self.rows:
+            last = self.rows[-1]
+            parts += [f"{key} {last[key]:.2f}" for key in ("lddt_ca", "rmsd_ca") if key in last]
+        return ", ".join(parts)
+
+    def _log(self, running: dict[str, float]) -> None:
+        """Measure, add a row to the log, and write checkpoint and weights."""
+        started = self._clock()
+        scores = self.source.measure(self.average)
+        self.spent += (self._clock() - started) / 60
+        self.rows.append(
+            {"step": self.step, "minutes": round(self.spent, 4)}
+            | {key: round(value, 5) for key, value in (running | scores).items()}
+        )
+        self.save()
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write log, weights and checkpoint, each under a temporary name first.
+
+        Raises:
+            BadInput: the disk is full, or the folder cannot be written; the last files are kept.
+        """
+        try:
+            self._replace("log.csv", self._write_log)
+            state = {
+                "config": asdict(self.model.config),
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "spent": self.spent,
+                "rows": self.rows,
+                "random": torch.get_rng_state(),
+            }
+            self._replace("checkpoint.pt", lambda path: torch.save(state, path))
+            weight_files.save(self.average, self.folder / "weights.safetensors")
+        except (OSError, RuntimeError) as error:
+            raise BadInput(
+                f"{self.folder}: cannot write the checkpoint ({error}); the last one is kept"
+            ) from None
+
+    def _replace(self, name: str, write) -> None:
+        path = self.folder / name
+        temporary = path.with_name(name + ".part")
+        try:
+            write(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write_log(self, path: Path) -> None:
+        keys = list(dict.fromkeys(key for row in self.rows for key in row))
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, keys, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in the folder.
+
+        Raises:
+            BadInput: there is none, it cannot be read, or it is of a model of another size.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            raise BadInput(f"{path} is not there: nothing to resume; leave --resume out to start")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"{path}: not a readable checkpoint ({reason})") from None
+        mine, theirs = asdict(self.model.config), state["config"]
+        different = [key for key in mine if mine[key] != theirs.get(key)]
+        if different:
+            raise BadInput(
+                f"{path} is of preset {theirs.get('name')!r}, not {mine['name']!r} "
+                f"(they differ in {', '.join(different[:4])}); give the preset it was made with"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.spent, self.rows = state["step"], state["spent"], state["rows"]
+        torch.set_rng_state(state["random"].cpu())
+
+
+def hardware() -> str:
+    """The machine in neutral words, for results files."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads, {sys.platform}"

@@ -1,0 +1,112 @@
+"""Where training examples come from, and what is measured on the held-out ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from minifold.config import Config
+from minifold.data.features import Batch, collate, crop, make_batch
+from minifold.data.msa import Alignment, read_alignment
+from minifold.data.structures import Chain, read_structure
+from minifold.errors import BadInput
+from minifold.model.alphafold import AlphaFold
+from minifold.training.metrics import evaluate
+
+STRUCTURES = (".cif", ".mmcif", ".pdb", ".ent")
+ALIGNMENTS = (".a3m", ".sto", ".stockholm", ".afa")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A protein of known structure, with its alignment if there is one."""
+
+    chain: Chain
+    alignment: Alignment | None = None
+
+
+class Source(Protocol):
+    """What the training loop asks for."""
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The examples of a step; the same step gives the same examples."""
+
+    def measure(self, model: AlphaFold) -> dict[str, float]:
+        """Scores of the model on proteins for the log, held out or not as `name` says."""
+
+
+class Proteins:
+    """Known structures: every step draws some, crops them and samples their alignments anew.
+
+    Args:
+        examples: what is trained on.
+        config: sizes of the model.
+        held_out: what is measured; without any, the training proteins are (memorisation).
+        seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        config: Config,
+        held_out: Sequence[Example] = (),
+        seed: int = 0,
+    ):
+        if not examples:
+            raise BadInput("there is no protein to train on")
+        self.examples, self.config, self.seed = list(examples), config, seed
+        self.held_out = list(held_out) or self.examples
+        self.measured = "held out" if held_out else "trained on"
+
+    def batch(self, step: int, size: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        count = len(self.examples)
+        order = np.concatenate([rng.permutation(count) for _ in range(-(-size // count))])[:size]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        parts = []
+        for k in order:
+            example = self.examples[k]
+            seed = int(rng.integers(2**31))
+            one = make_batch(example.alignment, example.chain, self.config, seed, training=True)
+            parts.append(crop(one, self.config.crop, generator))
+        return collate(parts)
+
+    def measure(self, model: AlphaFold) -> dict[str, float]:
+        scores = [
+            evaluate(fold_example(model, example), example.chain) for example in self.held_out
+        ]
+        return {key: float(np.mean([s[key] for s in scores])) for key in ("lddt_ca", "rmsd_ca")}
+
+
+def fold_example(model: AlphaFold, example: Example, recycles: int = 1) -> Chain:
+    """The structure the model predicts for an example, without a look at the truth."""
+    from minifold.predict import fold
+
+    alignment = example.alignment
+    if alignment is None:
+        alignment = Alignment.from_sequence(example.chain.sequence, example.chain.name)
+    device = next(model.parameters()).device.type
+    return fold(alignment, model, recycles=recycles, device=device).chain
+
+
+def read_examples(folder: str | Path) -> list[Example]:
+    """All structures below a folder, each with the alignment whose query is its sequence.
+
+    Raises:
+        BadInput: there is no such folder, no structure in it, or a file cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder; give one with structures (.cif or .pdb)")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    chains = [read_structure(path) for path in files if path.suffix in STRUCTURES]
+    if not chains:
+        raise BadInput(f"{folder} holds no structure; put .cif or .pdb files into it")
+    alignments = [read_alignment(path) for path in files if path.suffix in ALIGNMENTS]
+    by_query = {alignment.query: alignment for alignment in alignments}
+    return [Example(chain, by_query.get(chain.sequence)) for chain in chains]
