@@ -316,8 +316,8 @@ with np.errstate(over="ignore", invalid="ignore"):
 # Write `my_softmax(scores)` for one list of scores that gives the same weights and survives this.
 # You know from above what you may do to all scores without changing the weights.
 #
-# *In all exercises: try by yourself first. One possible answer stands between the marks
-# `BEGIN SOLUTION` and `END SOLUTION`; delete it, write yours, run the check.*
+# *In all exercises: try by yourself first. One possible answer stands between the two lines that
+# start with `###`; delete it, write yours, run the check.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "softmax", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -81,6 +81,9 @@ def test_exercises(name):
     for cell in solutions:
         source = "".join(cell["source"])
         assert source.count("### BEGIN SOLUTION") == source.count("### END SOLUTION") == 1
+    # nbgrader looks for the marks in every cell, also in prose
+    text = json.dumps(load(name))
+    assert text.count("BEGIN SOLUTION") == text.count("END SOLUTION") == len(solutions)
     for cell in checks:
         assert nbgrader(cell)["locked"] and nbgrader(cell)["points"] > 0
         assert "minifold.check(" in "".join(cell["source"])
