@@ -18,10 +18,10 @@ from minifold.model.rigid import Rigid, rotate
 def frame_aligned_point_error(
     frames: Rigid,
     true_frames: Rigid,
-    frames_mask: Float[Tensor, "*b f"],
+    frames_mask: Float[Tensor, "*#b f"],
     points: Float[Tensor, "*b p 3"],
-    true_points: Float[Tensor, "*b p 3"],
-    points_mask: Float[Tensor, "*b p"],
+    true_points: Float[Tensor, "*#b p 3"],
+    points_mask: Float[Tensor, "*#b p"],
     clamp: float | None = 10.0,
     scale: float = 10.0,
     eps: float = 1e-4,
@@ -31,17 +31,17 @@ def frame_aligned_point_error(
     Unchanged when prediction or truth are moved as a whole, but not by a reflection. Alg. 28.
 
     Args:
-        frames, true_frames: rigids [*b, f], Å.
+        frames, true_frames: rigids [*b, f], Å. Truth and masks may lack axes of the prediction.
         clamp: largest error that counts, Å; None for no limit.
         scale: the unit of the result, Å.
     """
     # lines 1, 2: T⁻¹(x) of the prediction less that of the truth is linear in (x, x_true, 1), so
     # the differences of all pairs are one matrix product
-    Rt, true_Rt = frames.R.mT, true_frames.R.mT
+    Rt, true_Rt = frames.R.mT, true_frames.R.mT.expand_as(frames.R)
     offset = rotate(true_Rt, true_frames.t) - rotate(Rt, frames.t)
     matrix = torch.cat([Rt, -true_Rt, offset[..., None]], dim=-1)  # [*b, f, 3, 7]
     one = torch.ones_like(points[..., :1])
-    vector = torch.cat([points, true_points, one], dim=-1)  # [*b, p, 7]
+    vector = torch.cat([points, true_points.expand_as(points), one], dim=-1)  # [*b, p, 7]
     difference = (matrix.flatten(-3, -2) @ vector.mT).unflatten(-2, (-1, 3))  # [*b, f, 3, p]
     error = (eps + difference.square().sum(-2)).sqrt()  # line 3
     if clamp is not None:
