@@ -28,6 +28,7 @@ from minifold.errors import BadInput
 
 TOKEN_LETTERS = RESTYPES + "X"
 BACKBONE = ("N", "CA", "C", "O", "CB")
+CAPS = ("ACE", "FOR", "NH2", "NME")  # at the ends of a chain; no residues
 SELENIUM = {("MSE", "SE"): "SD", ("SEC", "SE"): "SG"}
 CIF_GROUPS = (
     "block_name entry entity entity_poly exptl refine title_keywords struct_asym conn atom_type "
@@ -69,7 +70,8 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
       author's numbers, in which insertion codes become steps of 1.
     - Alternative locations: in each residue the conformer of highest occupancy, all its atoms; of
       equal ones the conformer of the residue before. The same decides between residue types.
-    - Modified residues become their parents (MSE: M, its SE is SD); atoms a parent lacks go.
+    - Modified residues become their parents (MSE: M, its SE is SD); atoms a parent lacks go, and
+      so do caps at the ends (acetyl, amide).
 
     Args:
         path: .cif, .mmcif, .pdb or .ent.
@@ -163,11 +165,8 @@ def _choose_chain(
                     f"choose one of the protein chains: {available}"
                 )
     if wanted is None:
-        kinds = (
-            ", ".join(f"{name} ({kind.name.upper()})" for name, _, _, kind in others)
-            or "no polymer"
-        )
-        raise BadInput(f"{path} has no protein chain, but {kinds}; give a protein structure")
+        kinds = ", ".join(f"{name} ({kind.name.upper()})" for name, _, _, kind in others)
+        raise BadInput(f"{path} has no protein chain ({kinds or 'no polymer'}); give another file")
     raise BadInput(f"{path} has no chain {wanted}; choose one of the protein chains: {available}")
 
 
@@ -179,12 +178,14 @@ def _places(
     Residues that share a place are alternatives (microheterogeneity).
     """
     groups = [list(group) for group in polymer.residue_groups()]
+    groups = [group for group in groups if group[0].name not in CAPS]
     label = [group[0].label_seq for group in groups]
     labelled = None not in label and all(a < b for a, b in zip(label, label[1:]))
-    sequence = structure.get_entity_of(polymer).full_sequence
-    if labelled and sequence and label[0] >= 1 and label[-1] <= len(sequence):
-        names = [gemmi.Entity.first_mon(item) for item in sequence]
-        places = [number - 1 for number in label]
+    whole = [gemmi.Entity.first_mon(x) for x in structure.get_entity_of(polymer).full_sequence]
+    if labelled and label and whole and label[0] >= 1 and label[-1] <= len(whole):
+        names = [name for name in whole if name not in CAPS]
+        start = 2 if whole[0] in CAPS else 1
+        places = [number - start for number in label]
         return names, np.arange(len(names), dtype=np.int32), list(zip(places, groups))
     if labelled:
         index = np.array(label) - 1
