@@ -9,7 +9,6 @@ scores 0..1 unless a unit is given. RMSD, TM-score and GDT find their superposit
 from __future__ import annotations
 
 import re
-from typing import Protocol
 
 import gemmi
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
 from minifold.model.rigid import Rigid
 from minifold.training.fape import frame_aligned_point_error
@@ -227,14 +227,6 @@ def helix_turns(
 # ------------------------------------------------------------------ two chains
 
 
-class ChainLike(Protocol):
-    """What ``evaluate`` reads of a ``minifold.data.structures.Chain``."""
-
-    sequence: str  # one letter per residue
-    positions: np.ndarray  # [n, 37, 3], Å
-    mask: np.ndarray  # [n, 37], 1 where the atom is there
-
-
 def align_sequences(one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the residues that a global alignment pairs (Needleman-Wunsch, by gemmi).
 
@@ -259,7 +251,7 @@ def align_sequences(one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def evaluate(predicted: ChainLike, reference: ChainLike) -> dict[str, float]:
+def evaluate(predicted: Chain, reference: Chain) -> dict[str, float]:
     """All scores of a prediction, the residues paired by sequence alignment.
 
     Everything is normalised by what the reference has resolved: what the prediction lacks counts as
