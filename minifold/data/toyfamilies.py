@@ -177,30 +177,33 @@ def evolve(potts: Potts, depth: int, sweeps: int, generator: Generator) -> Int[T
     One sequence is burnt in, then the family doubles and moves on for `sweeps` sweeps, again and again.
     """
     device, v = potts.field.device, len(potts.field)
-    features = FEATURES.to(device)
-    upper = torch.ones(20, 20, device=device).triu()
+    features, upper = FEATURES.to(device), torch.ones(20, 20, device=device).triu()
 
-    def draw(field: Float[Tensor, "n #s 20"], push: Float[Tensor, "n s 5"]) -> Int[Tensor, "n s"]:
-        likelihood = (push @ features.T + field).exp()
-        cumulative = likelihood @ upper
-        threshold = torch.rand(push.shape[:2], generator=generator, device=device)[..., None]
-        return (cumulative < threshold * cumulative[..., -1:]).sum(-1)
+    def draw(cumulative: Float[Tensor, "n s 20"]) -> Int[Tensor, "n s"]:
+        uniform = torch.rand(*cumulative.shape[:2], 1, generator=generator, device=device)
+        return torch.searchsorted(cumulative, uniform * cumulative[..., -1:])[..., 0]
+
+    # What a hidden site wants depends on one neighbour only: a table of 20 cases.
+    owner, weight = potts.hidden // SLOTS, potts.weight.flatten(0, 1)[potts.hidden]
+    push = torch.einsum("hk,ak,ck->hac", weight, features, features)
+    wish = (push + 0.15 * LOG_BACKGROUND.to(device)).exp() @ upper
+    rows = torch.arange(len(owner), device=device)[:, None]
 
     tokens = torch.randint(20, (v, 1), generator=generator, device=device)
     state = features[torch.randint(20, (v * (1 + SLOTS), 1), generator=generator, device=device)]
     state[:v] = features[tokens]
-    background = 0.15 * LOG_BACKGROUND.to(device)
-    owner, hidden_weight = potts.hidden // SLOTS, potts.weight.flatten(0, 1)[potts.hidden][:, None]
-    parts = [
-        (c, potts.partner[c], potts.weight[c][:, :, None], potts.field[c][:, None])
-        for c in potts.colours
+    colours = [
+        (sites, potts.partner[sites].T, potts.weight[sites].transpose(0, 1)[:, :, None])
+        for sites in potts.colours
     ]
     while True:
-        for _ in range(BURN_IN if state.shape[1] == 1 else sweeps):
-            for sites, partner, weight, field in parts:
-                tokens[sites] = new = draw(field, (state[partner] * weight).sum(1))
+        for _ in range(BURN_IN if tokens.shape[1] == 1 else sweeps):
+            for sites, partners, weights in colours:
+                push = sum(state[p] * w for p, w in zip(partners, weights, strict=True))
+                likelihood = (push @ features.T).add_(potts.field[sites][:, None]).exp_()
+                tokens[sites] = new = draw(likelihood @ upper)
                 state[sites] = features[new]
-            state[v + potts.hidden] = features[draw(background, state[owner] * hidden_weight)]
+            state[v + potts.hidden] = features[draw(wish[rows, tokens[owner]])]
         if tokens.shape[1] >= depth:
             return tokens
         tokens, state = tokens.repeat(1, 2), state.repeat(1, 2, 1)

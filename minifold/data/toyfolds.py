@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 LOOP, HELIX, STRAND = 0, 1, 2
 DEGREE = math.pi / 180
+N, CA, C, CB, O = range(5)  # noqa: E741  sites of a residue
 
 # Ideal bond lengths (Å) and angles (Engh & Huber 1991), atoms of a residue in its own frame.
 N_SITE, C_SITE, CB_SITE = (-0.525, 1.363, 0.0), (1.526, 0.0, 0.0), (-0.529, -0.774, -1.205)
@@ -36,6 +37,7 @@ BASINS = (
 )
 IDEAL = {HELIX: (-63.0, -42.0, 3.0), STRAND: (-115.0, 133.0, 9.0)}  # φ, ψ, spread (degrees)
 # Tight turns of a hairpin, types I', II' and I with a G1 bulge: φ, ψ (degrees).
+TIGHT = 0.25  # share of tight turns in hairpins
 TURNS = (
     ((56.0, 38.0), (82.0, 5.0)),
     ((58.0, -125.0), (-82.0, 0.0)),
@@ -43,34 +45,42 @@ TURNS = (
 )
 
 
-def _rotation_x(angle: Float[Tensor, "*n"]) -> Float[Tensor, "*n 4 4"]:
-    """Pose that turns by `angle` (radians) about the x axis."""
-    pose = angle.new_zeros(*angle.shape, 4, 4)
-    cos, sin = angle.cos(), angle.sin()
-    pose[..., 0, 0] = pose[..., 3, 3] = 1
-    pose[..., 1, 1] = pose[..., 2, 2] = cos
-    pose[..., 1, 2], pose[..., 2, 1] = -sin, sin
-    return pose
-
-
-def _joint(angle: float, bond: float) -> Float[Tensor, "4 4"]:
-    """Turn x into the next bond (bond angle `angle`, all in the xy plane) and walk `bond` Å along it."""
+def _joint(angle: float, bond: float) -> Tensor:
+    """Pose [4, 4]: turn x into the next bond, at this bond angle in the xy plane, and walk along it."""
     cos, sin = -math.cos(angle), math.sin(angle)
     rows = [[cos, -sin, 0, cos * bond], [sin, cos, 0, sin * bond], [0, 0, 1, 0], [0, 0, 0, 1]]
     return torch.tensor(rows)
 
 
+def _links() -> Float[Tensor, "9 16"]:
+    """Pose of residue i + 1 in the frame of residue i, as linear map of (1, cos, sin) ψ x (1, cos, sin) φ.
+
+    From CA step to C, turn by ψ, step to N, turn by ω, step to CA, turn by φ, and face the next C.
+    """
+    turn = torch.zeros(3, 4, 4)  # rotation about x = turn[0] + cos * turn[1] + sin * turn[2]
+    turn[0] = torch.diag(torch.tensor([1.0, 0, 0, 1]))
+    turn[1] = torch.diag(torch.tensor([0.0, 1, 1, 0]))
+    turn[2, 1, 2], turn[2, 2, 1] = -1, 1
+    omega = turn[0] - turn[1]
+    to_c, face_c = _joint(math.pi, C_SITE[0]), _joint(ANGLE_N_CA_C, 0.0)
+    peptide = _joint(ANGLE_CA_C_N, BOND_C_N) @ omega @ _joint(ANGLE_C_N_CA, BOND_N_CA)
+    link = torch.einsum("ab,pbc,cd,qde,ef->pqaf", to_c, turn, peptide, turn, face_c)
+    return link.reshape(9, 16)
+
+
+LINKS = _links()
+
+
 def build_poses(phi: Float[Tensor, "b i"], psi: Float[Tensor, "b i"]) -> Float[Tensor, "b i 4 4"]:
     """Poses of ideal residues with these torsions (radians); residue 0 at the identity."""
-    move_c = _joint(math.pi, C_SITE[0])
-    omega = _rotation_x(torch.tensor(math.pi))
-    peptide = _joint(ANGLE_CA_C_N, BOND_C_N) @ omega @ _joint(ANGLE_C_N_CA, BOND_N_CA)
-    into_frame = _joint(ANGLE_N_CA_C, 0.0)
-    move_c, peptide, into_frame = (m.to(phi.device) for m in (move_c, peptide, into_frame))
-    links = move_c @ _rotation_x(psi[:, :-1]) @ peptide @ _rotation_x(phi[:, 1:]) @ into_frame
+    psi, phi = psi[:, :-1, None], phi[:, 1:, None]
+    psi = torch.cat([torch.ones_like(psi), psi.cos(), psi.sin()], -1)
+    phi = torch.cat([torch.ones_like(phi), phi.cos(), phi.sin()], -1)
+    pairs = (psi[..., :, None] * phi[..., None, :]).flatten(-2)
+    links = (pairs @ LINKS.to(phi.device)).unflatten(-1, (4, 4)).unbind(1)
     poses = [torch.eye(4, device=phi.device).expand(len(phi), 4, 4)]
-    for i in range(phi.shape[1] - 1):
-        poses.append(torch.bmm(poses[-1], links[:, i]))
+    for link in links:
+        poses.append(torch.bmm(poses[-1], link))
     return torch.stack(poses, 1)
 
 
@@ -94,6 +104,9 @@ class Layout:
     home: Float[Tensor, "b i 2"]  # φ, ψ
     spread: Float[Tensor, "b i"]
     turn: Float[Tensor, "b i"]  # 1 in the tight turn of a hairpin
+    affinity: Float[
+        Tensor, "b i i"
+    ]  # how much two residues attract: a random matter of their segments
     mask: Float[Tensor, "b i"]
 
 
@@ -112,7 +125,7 @@ def _layout_of(length: int, draw) -> tuple[list[int], list[tuple[float, float] |
             continue
         codes += [STRAND] * (strand := between(4, 6))
         for _ in range(between(1, 2) if helices else between(1, 4)):  # hairpins
-            if draw() < 0.6:
+            if draw() < TIGHT:
                 turn = TURNS[int(draw() * len(TURNS))]
                 turns[len(codes) : len(codes) + len(turn)] = turn
                 codes += [LOOP] * len(turn) + [STRAND] * strand
@@ -140,7 +153,19 @@ def make_layout(lengths: Int[Tensor, "b"], width: int, generator: Generator) -> 
         spread[codes == code] = width_ * DEGREE
     spread = torch.where(turn > 0, 8 * DEGREE, spread)
     mask = (torch.arange(width, device=device) < lengths[:, None]).float()
-    return Layout(codes, centre, spread, turn, mask)
+    return Layout(codes, centre, spread, turn, _affinity(codes, turn, generator), mask)
+
+
+def _affinity(code, turn, generator: Generator) -> Float[Tensor, "b i i"]:
+    """Attraction between segments, drawn at random: layouts with one secondary structure fold in many ways."""
+    b, n = code.shape
+    segment = torch.cat([code[:, :1] * 0, (code[:, 1:] != code[:, :-1]).cumsum(1)], 1)
+    draw = torch.rand(b, n, n, generator=generator, device=code.device)
+    draw = 3 * (draw + draw.transpose(1, 2) > 1.2)
+    strand = (code == STRAND).float()
+    both = torch.einsum("bi,bj->bij", strand, strand)
+    pick = segment[:, :, None] * n + segment[:, None]
+    return (0.3 + draw.flatten(1).gather(1, pick.flatten(1)).view(b, n, n)) * (1 + both) / 1.5
 
 
 def _draw_basins(shape: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
@@ -171,21 +196,17 @@ class CoarseEnergy:
 
     def __init__(self, layout: Layout):
         mask = layout.mask
-        strand = layout.mask * (layout.code == STRAND)
-        pair = torch.einsum("bi,bj->bij", mask, mask).triu(3)
-        self.clash = pair
-        self.contact = (pair + torch.einsum("bi,bj->bij", strand, strand)).triu(4) / 64
+        pair = torch.einsum("bi,bj->bij", mask, mask)
+        self.clash = pair.triu(3)
+        self.contact = (pair * layout.affinity).triu(4) / 64
         self.weight, self.count = mask / mask.sum(1, keepdim=True), mask.sum(1)
         self.target = radius_target(mask)
-        self.site = torch.tensor(CB_SITE, device=mask.device)
 
-    def __call__(self, poses: Float[Tensor, "b i 4 4"]) -> Float[Tensor, "b"]:
-        cb = poses[..., :3, :3] @ self.site + poses[..., :3, 3]
+    def __call__(self, cb: Float[Tensor, "b i 3"]) -> Float[Tensor, "b"]:
         square = squared_distances(cb, cb)
-        energy = (square.clamp(36, 100) * self.contact - square.clamp(0, 20) * self.clash).sum(
-            (1, 2)
-        )
-        centred = cb - (cb * self.weight[..., None]).sum(1, keepdim=True)
+        energy = square.clamp(36, 100).mul_(self.contact)
+        energy = energy.sub_(square.clamp_(0, 20).mul_(self.clash)).sum((1, 2))
+        centred = cb - torch.bmm(self.weight[:, None], cb)
         radius = ((centred * centred).sum(-1) * self.weight).sum(1).sqrt()
         return energy + self.count * (radius - self.target).clamp(0, 1e9)
 
@@ -203,47 +224,48 @@ def collapse(
     home = layout.home.clone()
     noise = torch.randn(b, n, 2, generator=generator, device=device)
     torsion = home + layout.spread[..., None] * noise
-    poses = build_poses(torsion[..., 0], torsion[..., 1])
-    now = energy(poses)
+    x = backbone_sites(build_poses(torsion[..., 0], torsion[..., 1]), torsion[..., 1])[:, :, :4]
+    now = energy(x[:, :, CB])
     mobile = (layout.code == LOOP) * layout.mask * torch.where(layout.turn > 0, 0.3, 1.0)
     sites = torch.multinomial(mobile, steps, replacement=True, generator=generator)
     centres, spreads = _draw_basins((steps, b), generator)
     noise = torch.randn(steps, b, 2, generator=generator, device=device)
+    far = centres + spreads[..., None] * noise
     uniform = torch.rand(2, steps, b, generator=generator, device=device)
     row, index = torch.arange(b, device=device), torch.arange(n, device=device)
-    into_frame = _joint(ANGLE_N_CA_C, 0.0).to(device)
     for step in range(steps):
         k, cold = sites[:, step], step / steps
-        here, old, old_home = poses[row, k], torsion[row, k], home[row, k]
+        here, old, old_home = x[row, k], torsion[row, k], home[row, k]
         jump = (uniform[0, step] < 0.6 - 0.5 * cold) & (layout.turn[row, k] == 0)
-        near = old_home + 0.7 * (old - old_home) + 7 * DEGREE * noise[step]
-        far = centres[step] + spreads[step][:, None] * noise[step]
-        new = torch.where(jump[:, None], far, near)
-        # Turn about N-CA, then about CA-C: both axes pass through the origin of pose k.
-        spin = _rotation_x(new - old)
-        about_n = here @ (into_frame.T @ spin[:, 0] @ into_frame)
-        tail = torch.bmm(torch.bmm(about_n, spin[:, 1]), _invert(here))
-        moved = torch.where((index > k[:, None])[..., None, None], tail[:, None] @ poses, poses)
-        moved[row, k] = about_n
-        then = energy(moved)
+        near = torch.lerp(old_home, old, 0.7) + 7 * DEGREE * noise[step]
+        new = torch.where(jump[:, None], far[step], near)
+        # Turn about N-CA, and all behind about CA-C as well; both axes pass through CA.
+        bonds = here[:, 1:3] - here[:, :2]
+        about = _rotation(bonds / bonds.norm(dim=-1, keepdim=True), new - old)
+        origin = here[:, None, CA]
+        tail = torch.bmm(x.flatten(1, 2) - origin, (about[:, 0] @ about[:, 1]).transpose(1, 2))
+        behind = (index > k[:, None])[..., None, None]
+        moved = torch.where(behind, (tail + origin).view_as(x), x)
+        moved[row, k] = torch.bmm(here - origin, about[:, 0].transpose(1, 2)) + origin
+        then = energy(moved[:, :, CB])
         temperature = 4.0 * 0.1**cold
         accept = uniform[1, step] < ((now - then) / temperature).exp()
         now = torch.where(accept, then, now)
-        poses = torch.where(accept[:, None, None, None], moved, poses)
+        x = torch.where(accept[:, None, None, None], moved, x)
         torsion[row, k] = torch.where(accept[:, None], new, old)
         home[row, k] = torch.where((accept & jump)[:, None], centres[step], old_home)
     return torsion, home
 
 
-def _invert(pose: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 4 4"]:
-    inverse = pose.transpose(1, 2).clone()
-    inverse[:, 3, :3] = 0
-    inverse[:, :3, 3] = -(inverse[:, :3, :3] @ pose[:, :3, 3:])[..., 0]
-    return inverse
+def _rotation(axis: Float[Tensor, "*n 3"], angle: Float[Tensor, "*n"]) -> Float[Tensor, "*n 3 3"]:
+    """Rotation about a unit vector (Rodrigues)."""
+    one = torch.eye(3, device=axis.device)
+    cross = torch.linalg.cross(one.expand(*angle.shape, 3, 3), axis[..., None, :])  # @ v: axis x v
+    angle = angle[..., None, None]
+    return one + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
 
 
 # Pairs of atoms that the relaxation looks at (indices of `backbone_sites`) and their closest approach (Å).
-CA, CB, N, O = 1, 3, 0, 4
 PAIRS = ((CB, CB, 4.0), (CA, CA, 3.9), (O, N, 2.8), (CB, O, 3.2), (CA, O, 3.2), (O, O, 3.2))
 
 
@@ -261,7 +283,7 @@ def relax(
     apart = (torch.arange(n)[:, None] - torch.arange(n)).abs().to(mask.device)
     pair = torch.einsum("bi,bj->bij", mask, mask)
     far, bond = pair * (apart >= 2), torch.einsum("bi,bj->bij", strand, strand) * (apart >= 3)
-    contact = (pair + bond) * (apart >= 4)
+    contact = layout.affinity * pair * (apart >= 4)
     stiff = 0.1 / layout.spread.square()[..., None]
     count, target = mask.sum(1)[:, None, None], radius_target(mask)
     mean, variance = torch.zeros_like(torsion), torch.zeros_like(torsion)
@@ -314,5 +336,5 @@ def _torsion_gradient(
 
 def fold(layout: Layout, generator: Generator) -> Float[Tensor, "b i 2"]:
     """Torsions φ, ψ (radians) of a compact fold of each layout."""
-    torsion, home = collapse(layout, 600, generator)
-    return relax(torsion, home, layout, 80)
+    torsion, home = collapse(layout, 300, generator)
+    return relax(torsion, home, layout, 60)
