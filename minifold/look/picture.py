@@ -83,7 +83,7 @@ def ribbon(
     side /= np.linalg.norm(side, axis=-1, keepdims=True).clip(1e-6)
     half = np.select([kind == "H", kind == "E"], [HELIX, STRAND], TUBE)
     width = np.interp(at, np.arange(n), half)
-    for start, end in _runs(kind == "E"):  # an arrow head on the last residue of a strand
+    for _, end in _runs(kind == "E"):  # an arrow head on the last residue of a strand
         head = (at > end - 2.5) & (at <= end - 1)
         width[head] = ARROW * (end - 1 - at[head]) / 1.5
         width[(at > end - 1) & (at < end)] = TUBE
@@ -120,9 +120,7 @@ def _sides(ca: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
 
 def _spline(points: Float[np.ndarray, "n c"], at: Float[np.ndarray, " k"]) -> np.ndarray:
     """Catmull-Rom curve through the points, at real-valued indices."""
-    padded = np.concatenate(
-        [2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]]
-    )
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     i = np.minimum(at.astype(int), len(points) - 2)
     u = (at - i)[:, None]
     a, b, c, d = (padded[i + k] for k in range(4))

@@ -93,15 +93,14 @@ class View:
 
     def html(self, still: bool = True) -> str:
         """The live view as a <figure>, for a page with ``library()`` in it."""
-        spec = self._spec
+        style = f"position:relative;max-width:{self.width}px"
+        style += f";aspect-ratio:{self.width}/{self.height}" + ("" if still else ";display:none")
         picture = f'<img alt="{html.escape(self._text)}" src="{data_uri(self._png)}">'
-        shown = "" if still else ";display:none"
-        shape = f"position:relative;max-width:{self.width}px;aspect-ratio:{self.width}/{self.height}"
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
         return (
             f'<figure class="mf-view" id="{self.identifier}">'
-            f'<div class="mf-stage" style="{shape}{shown}">{picture if still else ""}</div>'
-            f'{caption}<script type="application/json">{spec}</script></figure>'
+            f'<div class="mf-stage" style="{style}">{picture if still else ""}</div>'
+            f'{caption}<script type="application/json">{self._spec}</script></figure>'
         )
 
     @property
@@ -113,7 +112,9 @@ class View:
         """The live view with all it needs; the library only if no other view has brought it."""
         global _bearer
         _bearer = _bearer or self.identifier
-        brought = library() if _bearer == self.identifier else f"<script>{_asset('viewer.js')}</script>"
+        brought = (
+            library() if _bearer == self.identifier else f"<script>{asset('viewer.js')}</script>"
+        )
         rules = "<style>.mf-live{position:absolute;inset:0}.mf-controls{font-size:85%}</style>"
         return rules + self.html(still=False) + brought
 
@@ -134,26 +135,24 @@ class View:
         if self.frames is None:
             picture = paint(self._balls(), self.width, self.height)
         else:
-            shown = np.unique(np.linspace(0, len(self.frames) - 1, 4).round().astype(int))
-            width = self.width // len(shown)
-            middle = self.frames[-1].mean(0)
-            # all to one scale: invisible balls at the corners of what is needed
-            reach = max(np.abs(frame - middle).max() for frame in self.frames[shown])
-            corners = middle + reach * np.array([[-1.0, -1, -1], [1, 1, 1]])
-            corner_balls = Balls(corners, np.ones((2, 3)), 1e-3)
-            picture = np.concatenate(
-                [
-                    paint([*self._balls(self.frames[k]), corner_balls], width, self.height)
-                    for k in shown
-                ],
-                axis=1,
-            )
+            picture = self._filmstrip()
         file = io.BytesIO()
         # 128 colours are enough, and a quarter of the size
         Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE).save(
             file, "PNG", optimize=True
         )
         return file.getvalue()
+
+    def _filmstrip(self) -> np.ndarray:
+        """Four moments from first to last, row by row, all to one scale."""
+        low, high = self.frames.min((0, 1)), self.frames.max((0, 1))
+        corners = Balls(np.stack([low, high]).astype(np.float64), np.ones((2, 3)), 1e-3)
+        shown = np.linspace(0, len(self.frames) - 1, 4).round().astype(int)
+        first, second, third, last = (
+            paint([*self._balls(self.frames[k]), corners], self.width // 2, self.height // 2)
+            for k in shown
+        )
+        return np.block([[[first], [second]], [[third], [last]]])
 
     def _balls(self, ca: np.ndarray | None = None) -> list[Balls]:
         """What ``paint`` needs; ``ca`` replaces the coordinates of the first chain."""
@@ -271,11 +270,8 @@ def trajectory(
 
 
 def library() -> str:
-    """What a page needs once for all its views: 3Dmol.js with its licence, packed, and our script."""
-    return (
-        f'<script type="text/plain" id="minifold-3dmol">{_packed()}</script>'
-        f"<script>{_asset('viewer.js')}</script>"
-    )
+    """What a page needs once for all its views: 3Dmol.js with its licence, packed; our script."""
+    return f'<script type="text/plain" id="minifold-3dmol">{_packed()}</script>' + _script()
 
 
 def disulfides(chain: Chain) -> list[tuple[int, int]]:
@@ -378,12 +374,17 @@ def _frames_pdb(chain: Chain, frames: np.ndarray) -> str:
     return text
 
 
+def _script() -> str:
+    return f"<script>{asset('viewer.js')}</script>"
+
+
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A text file that goes into pages."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
 @cache
 def _packed() -> str:
-    code = f"/*\n{_asset('3Dmol-LICENSE.txt')}\n*/\n{_asset('3Dmol-min.js')}"
+    code = f"/*\n{asset('3Dmol-LICENSE.txt')}\n*/\n{asset('3Dmol-min.js')}"
     return base64.b64encode(gzip.compress(code.encode(), 9, mtime=0)).decode()

@@ -123,7 +123,7 @@
         if (atom.mfLabel) { view.removeLabel(atom.mfLabel); delete atom.mfLabel; }
       });
       viewer.zoomTo();
-      viewer.zoom(1.15);
+      viewer.zoom(1.3);
       viewer.render();
       controls(figure, stage, viewer, spec, viewer.getView());
       box.addEventListener("wheel", event => {  // the wheel scrolls the page
