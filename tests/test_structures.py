@@ -196,6 +196,7 @@ def test_label_names(shared_data):
         ("x.pdb", atom("N", "ALA", 1) + atom("C", "ALA", 1), "has no CA atoms"),
         ("x.pdb", atom("O", "HOH", 1, record="HETATM"), "no protein chain (no polymer)"),
         ("x.pdb", residue("ALA", 1)[:-40], "not a complete pdb file"),
+        ("x.pdb", residue("ALA", 1).encode().replace(b"ALA A", b"ALA \xff"), "not text"),
     ],
 )
 def test_bad_files_say_what_is_wrong(tmp_path, name, text, says):

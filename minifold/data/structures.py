@@ -81,7 +81,14 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
     Raises:
         BadInput: unreadable or wrong file, no such model or chain, or no protein with CA atoms.
     """
-    structure = _parse(Path(path))
+    try:
+        return _read(Path(path), chain, model)
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} has names that are not text; download it again") from None
+
+
+def _read(path: Path, chain: str | None, model: int) -> Chain:
+    structure = _parse(path)
     if not 0 <= model < len(structure):
         raise BadInput(f"{path} has {len(structure)} models (from 0); there is no model {model}")
     author_name, polymer = _choose_chain(structure, structure[model], chain, str(path))
@@ -106,7 +113,7 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
         residue_index=index,
         b_factors=b_factors,
         chain_id=author_name,
-        name=structure.name.strip() or Path(path).name.split(".")[0],
+        name=structure.name.strip() or path.name.split(".")[0],
         resolution=structure.resolution or None,
         method=dict(structure.info).get("_exptl.method", ""),
     )
