@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -324,10 +325,16 @@ def load_deepmind(source: str | Path | Mapping[str, np.ndarray], preset_name: st
 
 
 def load_npz(path: str | Path) -> AlphaFold:
-    """`load_deepmind` with the preset that the file asks for: with the pTM head or without."""
+    """`load_deepmind` with what the file asks for: with the pTM head or without.
+
+    Models 1, 3 and 4, told by the file's name, were trained with 5120 extra sequences.
+    """
     arrays = _read_npz(Path(path))
     with_pae = any("/predicted_aligned_error_head" in key for key in arrays)
-    return load_deepmind(arrays, "alphafold2_ptm" if with_pae else "alphafold2")
+    config = preset("alphafold2_ptm" if with_pae else "alphafold2")
+    if re.search(r"model_[134](_|$)", Path(path).stem):
+        config = config.replace(max_extra_msa=5120)
+    return _from_deepmind(arrays, config)
 
 
 def _from_deepmind(arrays: Mapping[str, np.ndarray], config: Config) -> AlphaFold:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Example:
     alignment: Alignment | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
     """What the training loop asks for."""
 
