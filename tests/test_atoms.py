@@ -56,6 +56,11 @@ def test_frames_survive_the_way_to_atoms_and_back():
     ambiguous = atoms.lookup("GROUP_AMBIGUOUS", aatype).bool()
     changed = (alternative.R - back.R).abs().amax((-1, -2)) > 1e-6
     assert torch.equal(changed, ambiguous)
+    swapped = atoms.atom37_to_atom14(atom37, aatype)
+    slots = atoms.lookup("RENAMING", aatype, torch.int64)[..., None]
+    swapped = atoms.atom14_to_atom37(torch.take_along_dim(swapped, slots, dim=-2), aatype)
+    of_swapped, _, _ = atoms.atom37_to_frames(aatype, swapped, mask)
+    torch.testing.assert_close(of_swapped.R[keep], alternative.R[keep], atol=0.02, rtol=0)
 
 
 def test_ideal_bond_lengths_whatever_the_torsions():

@@ -22,8 +22,7 @@ from minifold.model.rigid import Rigid
 
 @functools.cache
 def _on_device(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):  # the tensor outlives the caller's mode
-        return torch.as_tensor(getattr(residues, name), device=device, dtype=dtype)
+    return torch.as_tensor(getattr(residues, name), device=device, dtype=dtype)
 
 
 def lookup(name: str, aatype: Int[Tensor, "*batch"], dtype: torch.dtype = torch.float32) -> Tensor:
