@@ -93,7 +93,7 @@ class StructureModule(nn.Module):
 
 
 class FoldIteration(nn.Module):
-    """One layer of the structure module: Algorithm 20 lines 6 to 18."""
+    """One layer of the structure module: Algorithm 20 lines 6 to 14."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -124,12 +124,12 @@ class FoldIteration(nn.Module):
         s = s + self.transition[-1](x)  # line 8
         s = self.transition_norm(self.dropout(s))  # line 9
         T = T.compose(Rigid.from_update(self.backbone_update(s)))  # line 10
-        unnormalized, angles = self.torsions(s, s_initial)  # lines 11-16
+        unnormalized, angles = self.torsions(s, s_initial)  # lines 11-14
         return s, T, unnormalized, angles
 
 
 class TorsionResNet(nn.Module):
-    """Torsion angles from the single representation: Algorithm 20 lines 11 to 16.
+    """Torsion angles from the single representation: Algorithm 20 lines 11 to 14.
 
     The ReLU on both inputs is DeepMind's, not the supplement's.
     """
