@@ -41,7 +41,12 @@ def build(lesson: Path) -> str:
     """The text of the executed notebook."""
     notebook = convert(lesson)
     metadata = copy.deepcopy(notebook.metadata)
-    runner = ExecutePreprocessor(timeout=SECONDS, kernel_name="python3", record_timing=False)
+    runner = ExecutePreprocessor(
+        timeout=SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # how a print is cut into pieces depends on timing
+    )
     notebook, _ = runner.preprocess(notebook, {"metadata": {"path": str(NOTEBOOKS)}})
     notebook.metadata = metadata  # the kernel adds its Python version
     return nbformat.writes(notebook) + "\n"
