@@ -119,9 +119,8 @@ def atom37_to_frames(
     points = _atoms(positions, atoms)
     tail, head, origin, plane = points.unbind(-2)
     frames = Rigid.from_axes(head - tail, plane - origin, origin)
-    exists = lookup("GROUP_MASK", aatype, mask.dtype) * _atoms(mask[..., None], atoms)[..., 0].amin(
-        -1
-    )
+    known = _atoms(mask[..., None], atoms).amin((-1, -2))
+    exists = lookup("GROUP_MASK", aatype, mask.dtype) * known
     # turning the group by 180 degrees about its bond exchanges the ambiguous atoms
     sign = 1 - 2 * lookup("GROUP_AMBIGUOUS", aatype, positions.dtype)
     flip = torch.stack([torch.ones_like(sign), sign, sign], dim=-1)
