@@ -88,9 +88,10 @@ def ribbon(
         width[head] = ARROW * (end - 1 - at[head]) / 1.5
         width[(at > end - 1) & (at < end)] = TUBE
     color = colors[np.rint(at).astype(int)]
-    across = np.arange(-ARROW, ARROW + 1e-6, BALL / 3)
+    reach = int(ARROW / (BALL / 3))
+    across = np.arange(-reach, reach + 1) * BALL / 3
     keep = abs(across)[None] <= width[:, None] + 1e-6
-    keep[:, len(across) // 2] = True
+    keep[:, reach] = True
     sample, place = np.nonzero(keep)
     return Balls(line[sample] + across[place, None] * side[sample], color[sample])
 
@@ -174,7 +175,7 @@ def _smooth(normal, depth) -> Float[np.ndarray, "h w 3"]:
     """Mean of the normals around each pixel on the same surface: the balls melt together."""
     for axis in (0, 1):
         total = normal.copy()
-        for step in (-3, -2, -1, 1, 2, 3):
+        for step in (-5, -3, -1, 1, 3, 5):
             near = abs(np.roll(depth, step, axis) - depth) < 0.15 * abs(step)
             total += np.where(near[..., None], np.roll(normal, step, axis), 0)
         normal = total / np.linalg.norm(total, axis=-1, keepdims=True).clip(1e-9)

@@ -160,8 +160,6 @@ def _pair_image(
 def _two_halves(upper: np.ndarray, lower: np.ndarray | None) -> np.ndarray:
     if lower is None:
         return upper
-    if upper.shape != lower.shape:
-        raise BadInput(f"maps of {upper.shape} and {lower.shape} residues cannot be compared")
     i, j = np.indices(upper.shape)
     return np.where(j > i, upper, np.where(i > j, lower, np.nan))
 
@@ -184,7 +182,7 @@ def plddt(
 ) -> Figure:
     """Predicted lDDT (0-100) along the chain; with ``lddt`` (0-100) what it really is."""
     x = _numbers(len(confidence), residue_index)
-    figure, grid = _sheet(7.0, 2.7)
+    figure, grid = _sheet(6.3, 2.8)
     ax = grid[0, 0]
     upper = 100
     for least, words, color in PLDDT_BANDS:
@@ -193,7 +191,7 @@ def plddt(
                 va="center", fontsize=9, color=style.INK)  # fmt: skip
         upper = least
     ax.plot(x, confidence, color=style.GREY, linewidth=1.2, zorder=2)
-    colors = [plddt_color(c) for c in confidence]
+    colors = [plddt_color(c) for c in confidence.tolist()]
     ax.scatter(x, confidence, c=colors, s=22, zorder=3, edgecolor=style.INK, linewidth=0.4,
                label="predicted (pLDDT)")  # fmt: skip
     if lddt is not None:
@@ -206,7 +204,7 @@ def plddt(
 
 def msa_depth(depth: Int[np.ndarray, " n"] | Float[np.ndarray, " n"]) -> Figure:
     """How many sequences of the alignment have a letter at each residue."""
-    figure, grid = _sheet(7.0, 2.1)
+    figure, grid = _sheet(6.3, 2.1)
     ax = grid[0, 0]
     x = np.arange(1, len(depth) + 1)
     ax.fill_between(x, depth, step="mid", color=style.tint(style.BLUE, 0.35), linewidth=0)

@@ -119,7 +119,7 @@ def write_prediction_page(
     p, n = prediction, len(prediction.sequence)
     numbers: dict[str, str | float | int] = {
         "residues": n,
-        "mean pLDDT": _number(p.plddt.mean(), 1),
+        "mean pLDDT": _number(float(p.plddt.mean()), 1),
     }
     if p.ptm is not None:
         numbers["pTM"] = _number(p.ptm, 3)
@@ -128,7 +128,9 @@ def write_prediction_page(
     distances = contacts = lddt = None
     if truth is not None:
         chains, caption = [p.chain, truth], "Prediction in colour, experiment in grey, superposed."
-        numbers |= {METRICS[k][0]: _metric(k, x) for k, x in evaluate(p.chain, truth).items()}
+        for metric, value in evaluate(p.chain, truth).items():
+            label, unit, *_ = METRICS[metric]
+            numbers[f"{label} ({unit})" if unit else label] = _metric(metric, value)
         distances, lddt = _true_distances(truth, p.sequence), _true_lddt(p.chain, truth)
         contacts = np.where(np.isfinite(distances), distances < 8, np.nan)
     main = Section(
@@ -188,7 +190,7 @@ def score_table(rows: Sequence[Row], caption: str = "") -> str:
         label, unit, _, more = METRICS[metric]
         unit = f", {unit}" if unit else ""
         arrow = "↑" if more else "↓"
-        top += f'<th class="first" colspan="{1 + len(names)}">{label}{unit} {arrow}</th>'
+        top += f'<th class="first group" colspan="{1 + len(names)}">{label}{unit} {arrow}</th>'
         second += '<th class="first">model</th>' + "".join(f"<th>{_text(x)}</th>" for x in names)
     body = "".join(_score_row(row, metrics, names) for row in rows)
     if len(rows) > 1:
@@ -298,7 +300,7 @@ def _metric(name: str, value: float) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{float(value):.{digits}f}"
+    return f"{value:.{digits}f}"
 
 
 def _text(words: str) -> str:

@@ -98,7 +98,7 @@ class View:
         picture = f'<img alt="{html.escape(self._text)}" src="{data_uri(self._png)}">'
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
         return (
-            f'<figure class="mf-view" id="{self.identifier}">'
+            f'<figure class="mf-view" id="{self.identifier}" style="width:{self.width + 24}px">'
             f'<div class="mf-stage" style="{style}">{picture if still else ""}</div>'
             f'{caption}<script type="application/json">{self._spec}</script></figure>'
         )
@@ -308,7 +308,7 @@ def _colors(chain: Chain, color: str | Sequence[float] | np.ndarray, k: int) -> 
             raise BadInput(f"{values.size} colour values for {n} residues; give one for each")
         return [to_hex(c) for c in matplotlib.colormaps["YlGnBu"](0.15 + 0.85 * values.clip(0, 1))]
     if color == "plddt":
-        return [plddt_color(b) for b in chain.b_factors]
+        return [plddt_color(b) for b in chain.b_factors.tolist()]
     if color == "position":
         return [to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 1, n))]
     if color == "chain":

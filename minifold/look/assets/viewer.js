@@ -1,4 +1,4 @@
-// Turns every <figure class="mf-view"> of the page into a 3D view: unpacks the one copy of 3Dmol.js
+// Turns every figure of class mf-view of the page into a 3D view: unpacks the one copy of 3Dmol.js
 // that the page carries, reads the figure's JSON, and replaces the still picture. Without WebGL, or
 // without the library, the picture stays. Nothing is loaded from anywhere.
 (function () {
@@ -13,8 +13,12 @@
     if (!packed) return Promise.reject(new Error("no 3Dmol.js in this page"));
     library = library || (async function () {
       const bytes = Uint8Array.from(atob(packed.textContent.trim()), c => c.charCodeAt(0));
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      const code = await new Response(stream).text();
+      const source = new ReadableStream({ start(c) { c.enqueue(bytes); c.close(); } });
+      const reader = source.pipeThrough(new DecompressionStream("gzip")).getReader();
+      const decoder = new TextDecoder();
+      let code = "";
+      for (let part = await reader.read(); !part.done; part = await reader.read())
+        code += decoder.decode(part.value, { stream: true });
       // hidden names: in pages with a module loader the library would not define $3Dmol
       new Function("exports", "module", "define", code).call(window);
     })();
@@ -122,8 +126,9 @@
       }, (atom, view) => {
         if (atom.mfLabel) { view.removeLabel(atom.mfLabel); delete atom.mfLabel; }
       });
+      if (spec.frames) await viewer.setFrame(spec.frames - 1);
       viewer.zoomTo();
-      viewer.zoom(1.3);
+      viewer.zoom(1.45);
       viewer.render();
       controls(figure, stage, viewer, spec, viewer.getView());
       box.addEventListener("wheel", event => {  // the wheel scrolls the page

@@ -1,0 +1,214 @@
+"""Report pages: self-contained, deterministic, and alive in a browser."""
+
+import html
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from minifold.data.residues import ATOM_INDEX
+from minifold.data.structures import read_structure
+from minifold.look import plots
+from minifold.look.report import Row, Section, score_table, write_prediction_page, write_report
+from minifold.look.view3d import view
+from minifold.predict import Prediction
+from tests.conftest import ROOT
+
+CA = ATOM_INDEX["CA"]
+
+
+def trp_cage():
+    return read_structure(ROOT / "data" / "structures" / "1l2y.cif")
+
+
+def fake_prediction(name="trp-cage <1L2Y>", pae=True) -> Prediction:
+    """The experimental structure, bent, as if it were predicted."""
+    c, rng = trp_cage(), np.random.default_rng(0)
+    n = len(c.sequence)
+    bent = (c.positions + np.cumsum(rng.normal(0, 0.2, (n, 1, 3)), 0)) * c.mask[..., None]
+    bent = bent.astype(np.float32)
+    ca = bent[:, CA]
+    distances = np.linalg.norm(ca[:, None] - ca[None], axis=-1)
+    return Prediction(
+        name=name,
+        sequence=c.sequence,
+        residue_index=c.residue_index,
+        positions=bent,
+        atom_mask=c.mask,
+        plddt=np.linspace(40, 95, n).astype(np.float32),
+        contacts=1 / (1 + np.exp(distances - 8)),
+        distances=distances,
+        trajectory=np.stack([ca * (k + 1) / 4 for k in range(4)]),
+        msa_depth=np.full(n, 12),
+        pae=distances / 3 if pae else None,
+        ptm=0.625 if pae else None,
+        about={"weights": "none & fake", "recycles": 3},
+    )
+
+
+ROWS = [
+    Row("A", {"lddt_ca": 0.9, "rmsd_ca": 1.0}, {"helix": {"lddt_ca": 0.3, "rmsd_ca": 9.0}}),
+    Row("B", {"lddt_ca": 0.2, "rmsd_ca": 3.0}, {"helix": {"lddt_ca": 0.4, "rmsd_ca": 11.0}}),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "view.html"
+    write_prediction_page(fake_prediction(), path, trp_cage())
+    return path
+
+
+def loads(text: str) -> list[str]:
+    """Everything that a page would fetch from elsewhere."""
+    markup = re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.S)
+    found = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']([^"']*)""", markup)
+    found += re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", text)
+    return [str(x) for x in found if not str(x).startswith("data:")]
+
+
+def test_page_loads_nothing_and_is_small(page):
+    text = page.read_text(encoding="utf-8")
+    assert loads(text) == []
+    assert "default-src 'none'" in text
+    assert page.stat().st_size < 3_000_000
+    assert text.count('id="minifold-3dmol"') == 1
+
+
+def test_page_shows_everything(page):
+    text = page.read_text(encoding="utf-8")
+    assert (
+        "trp-cage &lt;1L2Y&gt;" in text
+        and "<1L2Y>" not in text.split("<main>")[1].split("<figure")[0]
+    )
+    assert "none &amp; fake" in text and ">pTM<" in text and "0.625" in text
+    assert "NLYIQWLKDG GPSSGRPPPS" in text
+    alt = html.unescape(" ".join(re.findall(r'alt="([^"]*)"', text)))
+    for words in ("Confidence", "aligned error", "Distance between", "Contacts", "Depth"):
+        assert words in alt
+    assert text.count('<figure class="mf-view"') == 2
+    assert ">TM-score<" in text and "RMSD Cα (Å)" in text
+
+
+def test_page_without_pae_and_truth(tmp_path):
+    write_prediction_page(fake_prediction(pae=False), tmp_path / "view.html")
+    text = (tmp_path / "view.html").read_text(encoding="utf-8")
+    assert ">pTM<" not in text and "aligned error" not in text and ">TM-score<" not in text
+
+
+def test_same_input_same_bytes_and_nothing_left_behind(page, tmp_path):
+    write_prediction_page(fake_prediction(), tmp_path / "view.html", trp_cage())
+    assert (tmp_path / "view.html").read_bytes() == page.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["view.html"]
+
+
+def test_table_marks_the_best_and_adds_the_mean():
+    table = score_table(ROWS)
+    cells = re.findall(r"<tr[^>]*>(.*?)</tr>", table.split("<tbody>")[1])
+    assert len(cells) == 3
+    best = [re.findall(r'class="[^"]*best[^"]*">([^<]*)', row) for row in cells]
+    assert best == [["0.900", "1.00"], ["0.400", "3.00"], ["0.550", "2.00"]]
+    assert "0.350" in cells[2] and "10.00" in cells[2]  # the baseline's means
+
+
+def test_table_with_a_missing_value():
+    rows = [ROWS[0], Row("C", {"lddt_ca": 0.5})]
+    table = score_table(rows)
+    assert table.count("–") == 5  # C: RMSD, two baselines; mean: two baselines
+    assert "0.700" in table
+
+
+def test_report_has_one_library_for_many_views(tmp_path):
+    views = [view(trp_cage(), color=c) for c in ("position", "chain")]
+    figure = plots.msa_depth(np.array([1, 2, 3]))
+    assert isinstance(figure, Figure)
+    sections = [
+        Section("Scores", ["By <heart>."], rows=ROWS),
+        Section("Structures", views=views, plddt_key=True),
+        Section("Depth", figures=[figure], html="<p>more</p>"),
+    ]
+    write_report(tmp_path / "report.html", "Report", "The lead.", sections, "make demo")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count('id="minifold-3dmol"') == 1
+    assert text.count("<img ") == 3 and loads(text) == []
+    assert "By &lt;heart&gt;." in text and "<p>more</p>" in text and "#0053D6" in text
+    write_report(tmp_path / "plain.html", "Report", "No views.", sections[:1])
+    assert "minifold-3dmol" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
+
+
+# --- In a browser ---------------------------------------------------------------------------------
+
+needs_chromium = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="needs chromium (Debian: apt install chromium)"
+)
+
+
+def browse(page, tmp_path, *what: str) -> subprocess.CompletedProcess:
+    """Open a page in headless Chromium; console messages are on stderr."""
+    command = "chromium --headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader "
+    command += "--disable-quic --no-first-run --disable-background-networking --disable-sync "
+    command += "--disable-component-update --window-size=1200,2600 --virtual-time-budget=60000 "
+    command += f"--enable-logging=stderr --user-data-dir={tmp_path / 'profile'}"
+    line = [*command.split(), *what, page.as_uri()]
+    return subprocess.run(line, capture_output=True, text=True, timeout=180)
+
+
+def complaints(log: str) -> list[str]:
+    """What the page wrote to the console; not what the graphics driver says about its speed."""
+    lines = [line for line in log.splitlines() if ":CONSOLE:" in line]
+    return [line for line in lines if "GL Driver Message" not in line]
+
+
+PROBE = """<script>
+setTimeout(function () {
+  for (const canvas of document.querySelectorAll(".mf-live canvas")) {
+    const copy = document.createElement("canvas");
+    copy.width = canvas.width; copy.height = canvas.height;
+    const pen = copy.getContext("2d");
+    pen.drawImage(canvas, 0, 0);
+    const pixels = pen.getImageData(0, 0, copy.width, copy.height).data;
+    let dark = 0;
+    for (let k = 0; k < pixels.length; k += 4)
+      if (pixels[k] < 200 && pixels[k + 3] > 200) dark += 1;
+    document.body.dataset.dark = (document.body.dataset.dark || "") + " " + dark;
+  }
+}, 30000);
+</script>"""
+
+
+@needs_chromium
+def test_views_come_alive_without_complaint(page, tmp_path):
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"))
+    result = browse(probed, tmp_path, "--dump-dom")
+    assert re.findall(r'data-state="(\w+)"', result.stdout) == ["live", "live"]
+    assert complaints(result.stderr) == []
+    assert result.stdout.count("<canvas") >= 2
+    dark = [int(x) for x in re.search(r'data-dark="([^"]*)"', result.stdout).group(1).split()]
+    assert len(dark) == 2 and min(dark) > 1000  # pixels of the structure: not blank
+
+
+@needs_chromium
+def test_without_the_library_the_picture_stays(tmp_path, page):
+    text = page.read_text(encoding="utf-8").replace('id="minifold-3dmol"', 'id="elsewhere"')
+    (tmp_path / "view.html").write_text(text, encoding="utf-8")
+    dom = browse(tmp_path / "view.html", tmp_path, "--dump-dom").stdout
+    assert re.findall(r'data-state="(\w+)"', dom) == ["still", "still"]
+    assert "visibility: hidden" not in dom
+
+
+@needs_chromium
+def test_notebook_output_comes_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr("minifold.look.view3d._bearer", None)
+    c = trp_cage()
+    views = [view(c, color="position"), view(replace(c, name="again"), color="chain")]
+    outputs = "".join(f"<div>{v._repr_html_()}</div>" for v in views)
+    path = tmp_path / "notebook.html"
+    path.write_text(f'<!doctype html><meta charset="utf-8">{outputs}', encoding="utf-8")
+    result = browse(path, tmp_path, "--dump-dom")
+    assert re.findall(r'data-state="(\w+)"', result.stdout) == ["live", "live"]
+    assert complaints(result.stderr) == []
