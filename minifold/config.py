@@ -72,7 +72,7 @@ class Config:
     pae_bins: int = 64
 
     # Size of the input (supplement 1.2)
-    max_msa: int = 512  # clusters, templates not counted
+    max_msa: int = 512  # rows of m: clusters, and templates where the model has them
     max_extra_msa: int = 1024
     max_templates: int = 4
     max_residues: int = 2500  # the longest query this preset accepts

@@ -142,12 +142,13 @@ class Trainer:
             losses["total"].backward()
             share = part.aatype.shape[0] / size
             for key, value in losses.items():
+                key = "loss" if key == "total" else key
                 values[key] = values.get(key, 0.0) + share * float(value.detach())
             norm = clip_and_accumulate(parameters, sums, s.clip)
             values["gradient"] = max(values.get("gradient", 0.0), norm)
-        if not torch.isfinite(torch.tensor(values["total"] + values["gradient"])):
+        if not torch.isfinite(torch.tensor(values["loss"] + values["gradient"])):
             raise BadInput(
-                f"the loss is {values['total']} at step {self.step}; the last good checkpoint is "
+                f"the loss is {values['loss']} at step {self.step}; the last good checkpoint is "
                 f"kept in {self.folder}; lower the learning rate and continue with --resume"
             )
         count = -(-size // micro)
@@ -210,7 +211,7 @@ class Trainer:
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
     def _postfix(self, running: dict[str, float]) -> str:
-        parts = [f"step {self.step}", f"loss {running['total']:.2f}"]
+        parts = [f"step {self.step}", f"loss {running['loss']:.2f}"]
         if self.rows:
             last = self.rows[-1]
             parts += [f"{key} {last[key]:.2f}" for key in ("lddt_ca", "rmsd_ca") if key in last]

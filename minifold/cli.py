@@ -1,0 +1,233 @@
+"""The command line: ``minifold fold | evaluate | train | world | demo``.
+
+Every command has ``--help`` and ``--quiet``; results go to standard output (as one JSON object
+with ``--json``), everything else to standard error. Bad input: one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from minifold.config import PRESETS
+from minifold.errors import BadInput
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave with SystemExit: 0, 2 for bad input, 130 for Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        result = arguments.run(arguments)
+    except BadInput as error:
+        sys.exit(_say(f"minifold: {' '.join(str(error).split())}") or 2)
+    except KeyboardInterrupt:
+        sys.exit(_say("minifold: interrupted") or 130)
+    if result is not None:
+        print(json.dumps(result, indent=None if arguments.json else 1))
+    sys.exit(0)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+# --- The commands -----------------------------------------------------------------------------
+# Each imports what it needs when it runs, so that --help is instant.
+
+
+def _fold(a: argparse.Namespace) -> dict | None:
+    from minifold.predict import fold
+
+    prediction = fold(a.input, a.weights, recycles=a.recycles, seed=a.seed, device=a.device)
+    paths = prediction.save(a.out)
+    if a.json:
+        return prediction.scores()
+    if not a.quiet:
+        about = prediction.about
+        print(
+            f"{prediction.name}: {len(prediction.sequence)} residues, "
+            f"{about['sequences']} sequences, weights {about['weights']}, "
+            f"mean pLDDT {prediction.plddt.mean():.1f}, {about['seconds']} s"
+        )
+        print("\n".join(str(path) for path in paths))
+    return None
+
+
+def _evaluate(a: argparse.Namespace) -> dict:
+    from minifold.data.structures import read_structure
+    from minifold.training.metrics import evaluate
+
+    scores = evaluate(read_structure(a.predicted), read_structure(a.reference))
+    return {key: round(value, 4) for key, value in scores.items()}
+
+
+def _train(a: argparse.Namespace) -> dict | None:
+    from minifold.training.runs import train
+
+    scores = train(
+        preset_name=a.preset,
+        data=a.data,
+        folder=a.out,
+        steps=a.steps,
+        minutes=a.minutes if a.steps is None or a.minutes is not None else None,
+        seed=a.seed,
+        device=a.device,
+        resume=a.resume,
+        quiet=a.quiet,
+    )
+    if a.json:
+        return scores
+    if not a.quiet:
+        from minifold.training.runs import as_table
+
+        print(as_table(scores))
+        print(f"weights, log and curves are in {a.out}")
+    return None
+
+
+def _world(a: argparse.Namespace) -> dict | None:
+    from minifold.data.toyworld import write_world
+
+    paths = write_world(a.out, a.count, a.length, a.depth, a.seed)
+    if a.json:
+        return {"files": [str(path) for path in paths]}
+    if not a.quiet:
+        print("\n".join(str(path) for path in paths))
+    return None
+
+
+def _demo(a: argparse.Namespace) -> dict | None:
+    from minifold.demo import run
+
+    return run(a.out, minutes=a.minutes, seed=a.seed, quiet=a.quiet, as_json=a.json)
+
+
+# --- Their arguments --------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minifold",
+        description="AlphaFold2, small enough to read in a weekend.",
+        epilog="minifold COMMAND --help tells more about a command.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    add = _adder(commands)
+
+    fold = add("fold", _fold, "predict a structure from a sequence or an alignment")
+    fold.add_argument("input", help="a .fasta, .a3m or .sto file (query first), or a raw sequence")
+    fold.add_argument(
+        "--weights",
+        default="seven-nano",
+        metavar="NAME|FILE",
+        help="shipped weights, a .safetensors file, or DeepMind's params_model_*.npz "
+        "(default: %(default)s)",
+    )
+    fold.add_argument(
+        "--recycles",
+        type=_count(0),
+        default=3,
+        metavar="N",
+        help="how often the result is fed back (default: %(default)s)",
+    )
+    _out(fold, "out", "prediction.cif, prediction.pdb, scores.json and view.html")
+
+    evaluate = add("evaluate", _evaluate, "score a predicted structure against the true one")
+    evaluate.add_argument("predicted", help="structure, .cif or .pdb")
+    evaluate.add_argument("reference", help="true structure, .cif or .pdb")
+
+    train = add("train", _train, "train a model")
+    train.add_argument(
+        "--preset",
+        choices=list(PRESETS),
+        default="nano",
+        help="size of the model (default: %(default)s)",
+    )
+    train.add_argument(
+        "--data",
+        default="toy",
+        metavar="toy|DIR",
+        help="the toy world, or a folder of structures (.cif, .pdb) with their alignments "
+        "(default: %(default)s)",
+    )
+    train.add_argument("--steps", type=_count(1), metavar="N", help="stop after N steps")
+    train.add_argument(
+        "--minutes",
+        type=_positive,
+        metavar="M",
+        help="stop after M minutes: of CPU time (all threads together), on a GPU of wall time",
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in the output folder"
+    )
+    _out(train, "out/train", "weights, checkpoint, log and curves")
+
+    world = add("world", _world, "write toy proteins and their families as .cif and .a3m")
+    world.add_argument("--count", type=_count(1), default=10, help="proteins (default: 10)")
+    world.add_argument("--length", type=_count(1), default=32, help="residues (default: 32)")
+    world.add_argument("--depth", type=_count(1), default=64, help="sequences (default: 64)")
+    _out(world, "out/world", "NAME.cif and NAME.a3m")
+
+    demo = add("demo", _demo, "train on the shipped proteins, fold them, write a report")
+    demo.add_argument(
+        "--minutes",
+        type=_positive,
+        default=10.0,
+        metavar="M",
+        help="CPU minutes of training (default: %(default)s)",
+    )
+    _out(demo, "out/demo", "report.html and the predictions")
+    return parser
+
+
+def _adder(commands) -> Callable[..., argparse.ArgumentParser]:
+    """Adds a command with the options that all commands have."""
+
+    def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(run=run)
+        command.add_argument("--seed", type=int, default=0, help="of all random numbers")
+        command.add_argument(
+            "--device",
+            choices=["auto", "cpu", "cuda", "mps"],
+            default="auto",
+            help="where to compute (default: a CUDA GPU if there is one)",
+        )
+        command.add_argument("--quiet", action="store_true", help="no progress and no summary")
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
+        return command
+
+    return add
+
+
+def _out(command: argparse.ArgumentParser, default: str, what: str) -> None:
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path(default),
+        metavar="DIR",
+        help=f"folder for {what} (default: {default})",
+    )
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value

@@ -1,0 +1,113 @@
+"""Whole training runs: what ``minifold train`` and the demo do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minifold.config import preset
+from minifold.data.residues import ATOM_INDEX
+from minifold.data.structures import Chain
+from minifold.errors import BadInput
+from minifold.model.alphafold import AlphaFold
+from minifold.predict import choose_device
+from minifold.training import baselines
+from minifold.training.loop import Settings, Trainer
+from minifold.training.metrics import evaluate
+from minifold.training.sources import Example, Proteins, fold_example, read_examples
+
+CA = ATOM_INDEX["CA"]
+
+# What was found to work for a few known proteins: one of them at a time, many small steps.
+SEVEN = Settings(batch=1, learning_rate=2e-3, structure_rate=1.0, ema=0.99)
+
+
+def train(
+    preset_name: str,
+    data: str,
+    folder: str | Path,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    quiet: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Train a model and measure it; returns scores and baselines by name.
+
+    Raises:
+        BadInput: data, preset or checkpoint are not what is needed.
+    """
+    if steps is None and minutes is None:
+        minutes = 3.0
+    config, where = preset(preset_name), choose_device(device)
+    settings = replace(SEVEN, steps=steps, minutes=minutes, seed=seed)
+    if data == "toy":
+        raise BadInput("the toy world is not there yet; give --data a folder of structures")
+    examples = read_examples(data)
+    source = Proteins(examples, config, seed=seed)
+    torch.manual_seed(seed)
+    trainer = Trainer(AlphaFold(config), source, settings, folder, where)
+    if resume:
+        trainer.resume()
+    model = trainer.run(quiet)
+    draw_curves(trainer.rows, Path(folder) / "curves.png")
+    return scores_beside_baselines(model, examples)
+
+
+def scores_beside_baselines(
+    model: AlphaFold, examples: Sequence[Example]
+) -> dict[str, dict[str, float]]:
+    """Mean scores of the model and of predictions that know nothing."""
+    rows = [score_example(fold_example(model, x), x.chain) for x in examples]
+    return {
+        name: {
+            key: round(float(np.mean([row[name][key] for row in rows])), 4)
+            for key in rows[0]["model"]
+        }
+        for name in rows[0]
+    }
+
+
+def score_example(predicted: Chain, truth: Chain, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Scores of a prediction and, beside it, of a straight helix and of a random walk."""
+    positions, mask = baselines.helix(truth.sequence)
+    walk = baselines.random_walk(len(truth.sequence), np.random.default_rng(seed))
+    only_ca = np.zeros_like(positions)
+    only_ca[:, CA] = walk
+    ca_mask = np.zeros_like(mask)
+    ca_mask[:, CA] = 1
+    floors = {
+        "helix": replace(truth, positions=positions.astype(np.float32), mask=mask.astype("f4")),
+        "random walk": replace(
+            truth, positions=only_ca.astype(np.float32), mask=ca_mask.astype("f4")
+        ),
+    }
+    return {
+        "model": evaluate(predicted, truth),
+        **{name: evaluate(chain, truth) for name, chain in floors.items()},
+    }
+
+
+def as_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Scores by name as lines of text."""
+    keys = list(next(iter(scores.values())))
+    head = " " * 14 + "".join(f"{key:>11}" for key in keys)
+    lines = [
+        f"{name:14}" + "".join(f"{values[key]:11.3f}" for key in keys)
+        for name, values in scores.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """The loss curve as a PNG."""
+    from minifold.look import plots
+
+    if rows:
+        columns = {key: np.array([row.get(key, np.nan) for row in rows]) for key in rows[-1]}
+        path.write_bytes(plots.png(plots.loss_curve(columns, ("lddt_ca", "rmsd_ca"))))
