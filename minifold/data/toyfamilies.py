@@ -1,14 +1,15 @@
 """Toy protein families: sequences that evolve on a tree while their fold holds still.
 
-A Potts model says which amino acids like to touch: J_ij(a, b) = Σ_k w_ijk f_k(a) f_k(b) over charge, volume,
-hydrophobicity, aromaticity and polarity. Only residues that touch in the fold are coupled, so that columns
-that vary together betray contacts: the signal that AlphaFold2 reads.
+A Potts model says which amino acids like to touch: J_ij(a, b) = Σ_k w_ijk f_k(a) f_k(b) over
+charge, volume, hydropathy, aromaticity and polarity. Only residues that touch in the fold are
+coupled, so that columns that vary together betray contacts: the signal that AlphaFold2 reads.
 
-Every column has exactly two strong couplings and a weak one. Where the fold offers no partner, a *hidden* one
-(a ligand, another chain) evolves with the family and is never shown: else the number of couplings of a column,
-visible in its entropy, would tell where it is in the fold without any covariation.
+Every column has exactly two strong couplings and a weak one. Where the fold offers no partner, a
+*hidden* one (a ligand, another chain) evolves with the family and is never shown: else the number
+of couplings of a column, visible in its entropy, would tell where it is in the fold without any
+covariation.
 
-Method after Göbel et al. 1994 (correlated mutations), Weigt et al. 2009 and Morcos et al. 2011 (Potts models).
+After Göbel et al. 1994 (correlated mutations) and Weigt et al. 2009, Morcos et al. 2011 (Potts).
 """
 
 from dataclasses import dataclass
@@ -21,15 +22,14 @@ from minifold.data.residues import RESTYPES
 
 GAP = 21
 CYS = RESTYPES.index("C")
-BURN_IN = 20  # sweeps of the first sequence
+EARLY = 16  # the first branches of the tree are longer, by 16, 8, 4 and 2
 SLOTS = 3  # couplings of a column: two long-range (|i - j| >= 6), one short-range
 SLOT_STRENGTH = (1.0, 1.0, 0.6)
-AMPLITUDE = (2.0, 1.0, 1.0, 1.5, 1.5)  # of each property
 # Like attracts unlike in charge and volume, like in the rest.
 PHYSICAL_SIGN = (-1.0, -1.0, 1.0, 1.0, 1.0)
 
-# Charge; side-chain volume (Å^3, Zamyatnin 1972); hydropathy (Kyte & Doolittle 1982); aromatic; polar.
-# Then background frequency (%, vertebrates), propensity for helix, strand and turn (Chou & Fasman 1978).
+# Charge; volume (Å^3, Zamyatnin 1972); hydropathy (Kyte & Doolittle 1982); aromatic; polar. Then
+# frequency in vertebrates (%), propensity for helix, strand and turn (Chou & Fasman 1978).
 _TABLE = """
 A  0    88.6  1.8 0   0  7.4 1.42 0.83 0.66
 R  1   173.4 -4.5 0   1  4.2 0.98 0.93 0.95
@@ -58,10 +58,15 @@ _NUMBERS = torch.tensor(
 
 
 def _features() -> Float[Tensor, "20 5"]:
-    """Properties of the amino acids, mean 0; volume and hydropathy with standard deviation 0.5."""
+    """Properties of the amino acids, with mean 0, variance 1 and no correlation.
+
+    Whitening (the symmetric kind, which stays near the original properties) gives a coupling five
+    independent ways to be satisfied: much mutual information, and yet neither end freezes.
+    """
     values = _NUMBERS[:, :5] - _NUMBERS[:, :5].mean(0)
-    values[:, 1:3] *= 0.5 / values[:, 1:3].std(0)
-    return values
+    values = values / values.std(0, correction=0)
+    scale, axes = torch.linalg.eigh(values.T @ values / 20)
+    return values @ (axes * scale.rsqrt()) @ axes.T
 
 
 FEATURES = _features()
@@ -80,7 +85,7 @@ def find_partners(
 ) -> Int[Tensor, "b i 3"]:
     """Partners of every residue, -1 where there is none, from squared CB distances (Å²).
 
-    Contacts (8 Å) are taken in turn, each the nearest for both of its residues that still have a slot.
+    Contacts (8 Å) are taken in turn, each the nearest free one for both of its residues.
     """
     b, n = mask.shape
     apart = (torch.arange(n)[:, None] - torch.arange(n)).abs().to(mask.device)
@@ -106,7 +111,7 @@ def find_partners(
 class Potts:
     """The Potts models of b families as one graph of v = b * i visible and 3 * v hidden sites.
 
-    Sites 0 to v - 1 are residues; site v + 3 * residue + slot is the hidden partner in that slot of the residue.
+    Sites 0 to v - 1 are residues; site v + 3 * residue + slot is the hidden partner in that slot.
     """
 
     field: Float[Tensor, "v 20"]  # visible sites only
@@ -127,14 +132,13 @@ def make_potts(
     """Draw the couplings; both ends of a coupling get the same weights."""
     b, n, _ = partners.shape
     device, v = field.device, b * n
-    amplitude = coupling * torch.tensor(AMPLITUDE, device=device)
     spread = 0.75 + 0.5 * torch.rand(v, SLOTS, 5, generator=generator, device=device)
     sign = torch.tensor(PHYSICAL_SIGN, device=device).expand(v, SLOTS, 5)
     if not physical:
         flip = torch.rand(v, SLOTS, 5, generator=generator, device=device) < 0.5
         sign = torch.where(flip, 1.0, -1.0)
     slot_strength = torch.tensor(SLOT_STRENGTH, device=device)[:, None]
-    weight = spread * sign * amplitude * slot_strength
+    weight = coupling * spread * sign * slot_strength
 
     site = torch.arange(v, device=device).view(b, n, 1).expand(b, n, SLOTS)
     slot = torch.arange(SLOTS, device=device).expand(b, n, SLOTS)
@@ -172,9 +176,10 @@ def _colours(partners: Int[Tensor, "b i 3"]) -> list[Int[Tensor, "_"]]:
 
 
 def evolve(potts: Potts, depth: int, sweeps: int, generator: Generator) -> Int[Tensor, "v s"]:
-    """Gibbs sampling along a binary tree -> amino acids of the visible sites in `depth` leaves or a few more (a power of 2).
+    """Gibbs sampling along a binary tree -> amino acids of the visible sites in s >= depth leaves.
 
-    One sequence is burnt in, then the family doubles and moves on for `sweeps` sweeps, again and again.
+    One sequence is burnt in, then the family doubles and moves on for `sweeps` sweeps, until it has
+    `depth` leaves or, as it doubles, a few more.
     """
     device, v = potts.field.device, len(potts.field)
     features, upper = FEATURES.to(device), torch.ones(20, 20, device=device).triu()
@@ -197,7 +202,7 @@ def evolve(potts: Potts, depth: int, sweeps: int, generator: Generator) -> Int[T
         for sites in potts.colours
     ]
     while True:
-        for _ in range(BURN_IN if tokens.shape[1] == 1 else sweeps):
+        for _ in range(sweeps * max(1, EARLY // tokens.shape[1])):
             for sites, partners, weights in colours:
                 push = sum(state[p] * w for p, w in zip(partners, weights, strict=True))
                 likelihood = (push @ features.T).add_(potts.field[sites][:, None]).exp_()
@@ -216,7 +221,7 @@ def add_disulfides(
     chance: float,
     generator: Generator,
 ) -> None:
-    """Keep a cysteine pair (CB within 4.5 Å) in a family with this chance: changes `field` in place."""
+    """Keep a cysteine pair (CB within 4.5 Å) with this chance: changes `field` in place."""
     first = partners[..., 0]
     distance = square.gather(2, first.clamp(min=0)[..., None])[..., 0].masked_fill(
         first < 0, torch.inf
@@ -232,10 +237,10 @@ def add_disulfides(
 def add_indels(
     tokens: Int[Tensor, "b s i"], weight: Float[Tensor, "b i"], rate: float, generator: Generator
 ) -> tuple[Int[Tensor, "b s i"], Int[Tensor, "b s i"]]:
-    """Deletions and insertions in rows that are the leaves of a tree, in order -> tokens, deletions.
+    """Deletions and insertions in the leaves of a tree, in their order -> tokens, deletions.
 
-    A sequence loses a block of residues with chance `rate`, and gains one; so does an eighth of the family as
-    a whole. `weight` says where this is likely (loops). Block lengths are geometric, 3 on average.
+    A sequence loses a block of residues with chance `rate`, and gains one; so does an eighth of the
+    family as a whole. `weight` says where this is likely. Block lengths are geometric, about 3.
     """
     b, s, n = tokens.shape
     device = tokens.device

@@ -7,8 +7,8 @@ A fold is a set of backbone torsions (φ, ψ; ω = 180°) on ideal bond geometry
     relax       steepest descent on all torsions, forces from all backbone atoms
                                                                   -> no clashes, paired strands
 
-Everything is batched over b proteins of i residues. A pose is a 4 x 4 matrix, local to global, per residue:
-CA at the origin, C on the x axis, N in the xy plane (AlphaFold2's backbone frame, supplement 1.8.1).
+Everything is batched over b proteins of i residues. A pose is a 4 x 4 matrix, local to global, of a
+residue with CA at the origin, C on the x axis, N in the xy plane (AlphaFold2, supplement 1.8.1).
 """
 
 import math
@@ -46,14 +46,14 @@ TURNS = (
 
 
 def _joint(angle: float, bond: float) -> Tensor:
-    """Pose [4, 4]: turn x into the next bond, at this bond angle in the xy plane, and walk along it."""
+    """Pose [4, 4]: turn x into the next bond, at this angle in the xy plane, and walk along it."""
     cos, sin = -math.cos(angle), math.sin(angle)
     rows = [[cos, -sin, 0, cos * bond], [sin, cos, 0, sin * bond], [0, 0, 1, 0], [0, 0, 0, 1]]
     return torch.tensor(rows)
 
 
 def _links() -> Float[Tensor, "9 16"]:
-    """Pose of residue i + 1 in the frame of residue i, as linear map of (1, cos, sin) ψ x (1, cos, sin) φ.
+    """Pose of residue i + 1 in the frame of i: a linear map of (1, cos, sin) ψ x (1, cos, sin) φ.
 
     From CA step to C, turn by ψ, step to N, turn by ω, step to CA, turn by φ, and face the next C.
     """
@@ -98,7 +98,7 @@ def backbone_sites(
 
 @dataclass
 class Layout:
-    """Secondary structure of b proteins: the code of every residue and the torsions that it wants (radians)."""
+    """Secondary structure of b proteins, and the torsions that every residue wants (radians)."""
 
     code: Int[Tensor, "b i"]  # LOOP, HELIX or STRAND; LOOP in the padding
     home: Float[Tensor, "b i 2"]  # φ, ψ
@@ -157,7 +157,7 @@ def make_layout(lengths: Int[Tensor, "b"], width: int, generator: Generator) -> 
 
 
 def _affinity(code, turn, generator: Generator) -> Float[Tensor, "b i i"]:
-    """Attraction between segments, drawn at random: layouts with one secondary structure fold in many ways."""
+    """Attraction between segments, at random: the same secondary structure folds in many ways."""
     b, n = code.shape
     segment = torch.cat([code[:, :1] * 0, (code[:, 1:] != code[:, :-1]).cumsum(1)], 1)
     draw = torch.rand(b, n, n, generator=generator, device=code.device)
@@ -192,7 +192,7 @@ def radius_target(mask: Float[Tensor, "b i"]) -> Float[Tensor, "b"]:
 
 
 class CoarseEnergy:
-    """Energy of a chain of CB: clashes, contacts (twice as strong between strands), radius of gyration."""
+    """Energy of a chain of CB: clashes, contacts, radius of gyration."""
 
     def __init__(self, layout: Layout):
         mask = layout.mask
@@ -214,10 +214,10 @@ class CoarseEnergy:
 def collapse(
     layout: Layout, steps: int, generator: Generator
 ) -> tuple[Float[Tensor, "b i 2"], Float[Tensor, "b i 2"]]:
-    """Annealed Monte Carlo on loop torsions -> torsions, and the basin centres they belong to (radians).
+    """Annealed Monte Carlo on loop torsions -> torsions, and the basin centres of each (radians).
 
-    Each step gives one loop residue of every chain new torsions, from a new basin or near the old ones (a
-    residue of a tight turn stays in its basin); the chain behind it follows as one rigid body.
+    Each step gives one loop residue of every chain new torsions, from a new basin or near the old
+    ones (tight turns stay in theirs); the chain behind it follows as one rigid body.
     """
     energy, device = CoarseEnergy(layout), layout.home.device
     b, n = layout.code.shape
@@ -265,7 +265,7 @@ def _rotation(axis: Float[Tensor, "*n 3"], angle: Float[Tensor, "*n"]) -> Float[
     return one + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
 
 
-# Pairs of atoms that the relaxation looks at (indices of `backbone_sites`) and their closest approach (Å).
+# Pairs of atoms that the relaxation looks at, and their closest approach (Å).
 PAIRS = ((CB, CB, 4.0), (CA, CA, 3.9), (O, N, 2.8), (CB, O, 3.2), (CA, O, 3.2), (O, O, 3.2))
 
 
@@ -274,7 +274,7 @@ def relax(
 ) -> Float[Tensor, "b i 2"]:
     """Downhill on all torsions: clashes go, CB and paired strands attract, torsions stay near home.
 
-    The slope of the energy along a torsion is its axis dotted with the torque on everything behind it.
+    The slope of the energy along a torsion is its axis dotted with the torque on all behind it.
     """
     b, n = layout.code.shape
     mask, strand = layout.mask, layout.mask * (layout.code == STRAND)

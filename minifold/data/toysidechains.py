@@ -1,7 +1,7 @@
 """Toy side chains: rotamers for a given backbone and sequence.
 
-Side chains have few preferred shapes, and the backbone decides among them (the idea of the rotamer library of
-Dunbrack & Karplus 1993; the coarse frequencies here are our own).
+Side chains have few preferred shapes, and the backbone decides among them (the idea of the rotamer
+library of Dunbrack & Karplus 1993; the coarse frequencies here are our own).
 """
 
 import torch
@@ -19,8 +19,8 @@ CHI1_SHIFT = {"V": (1, 0, 2), "S": (2, 1, 0)}
 STAGGERED = (0.2, 0.6, 0.2)
 # χ2 or χ3 that ends in a flat group: its centre and spread (degrees).
 FLAT = {
-    ("F", 1): (90, 12), ("Y", 1): (90, 12), ("W", 1): (95, 15), ("H", 1): (-75, 20), ("N", 1): (-20, 25),
-    ("D", 1): (-10, 20), ("Q", 2): (0, 40), ("E", 2): (0, 35),
+    ("F", 1): (90, 12), ("Y", 1): (90, 12), ("W", 1): (95, 15), ("H", 1): (-75, 20),
+    ("N", 1): (-20, 25), ("D", 1): (-10, 20), ("Q", 2): (0, 40), ("E", 2): (0, 35),
 }  # fmt: skip
 PROLINE = ((28, 8), (-35, 8))  # χ1, χ2: one of the two puckers, the other is its mirror image
 
@@ -50,7 +50,7 @@ CHANCE, CENTRE, SPREAD = _tables()
 def draw_chi(
     aatype: Int[Tensor, "b i"], structure: Int[Tensor, "b i"], generator: Generator
 ) -> Float[Tensor, "b i 4"]:
-    """Side-chain torsions (radians) at random from the rotamer table; 0 where a residue has none."""
+    """Side-chain torsions (radians) at random from the rotamer table; 0 where there is none."""
     device = aatype.device
     chance = CHANCE.to(device)[structure, aatype]
     uniform = torch.rand(*aatype.shape, 4, 1, generator=generator, device=device)

@@ -1,7 +1,8 @@
 """The toy world: endless small proteins with families whose covariation encodes their contacts.
 
-Why: no laptop holds enough natural families to teach a network to read co-evolution. Here the physics is known, the
-proteins are unlimited and the truth is exact, so that a right model learns in minutes and controls can prove how.
+Why: no laptop holds enough natural families to teach a network to read co-evolution. Here the
+physics is known, the proteins are unlimited and the truth is exact, so that a right model learns in
+minutes and controls can prove how.
 
     world = ToyWorld(length=32, depth=64, seed=1)
     examples = world.sample(8)             # ToyExamples: alignments and structures
@@ -35,7 +36,7 @@ UNKNOWN = len(RESTYPES)  # X fills the padding
 
 @dataclass(frozen=True)
 class ToyExamples:
-    """b toy proteins of up to i residues with alignments of up to s rows. Å; padding is 0, X or gap."""
+    """b toy proteins of up to i residues and s sequences. Å; padding is 0, X or gap."""
 
     aatype: Int[Tensor, "b i"]  # the query
     tokens: Int[Tensor, "b s i"]  # row 0 is the query; 21 is a gap
@@ -90,8 +91,9 @@ class ToyExamples:
 class ToyWorld:
     """Endless toy proteins: example n of a seed is always the same, however it is asked for.
 
-    Examples are made in blocks of `block`; a block has its own random numbers, from (seed, number of the block).
-    The same seed gives other proteins on another device, or with other dials. A larger block is faster on a GPU.
+    Examples are made in blocks of `block`; a block has its own random numbers, from the seed and
+    its number. The same seed gives other proteins on another device, or with other dials. A larger
+    block is faster on a GPU.
 
     Raises:
         BadInput: a dial is out of its range.
@@ -102,7 +104,7 @@ class ToyWorld:
     seed: int = 0
     device: str = "cpu"
     block: int = 64
-    coupling: float = 0.85  # strength of the Potts couplings; at 1 and above families freeze
+    coupling: float = 0.35  # strength of the Potts couplings; families freeze if it is large
     profile: float = 0.3  # how much secondary structure and burial bias the columns
     noise: float = 0.3  # conservation of a column by chance
     hidden: bool = True  # hidden partners fill the free slots
@@ -147,7 +149,7 @@ class ToyWorld:
 
     @torch.no_grad()
     def make_block(self, number: int) -> ToyExamples:
-        """Block `number`: `block` examples, made from nothing but the dials, the seed and the number."""
+        """`block` examples, made from nothing but the dials, the seed and this number."""
         seed = SeedSequence((self.seed, number)).generate_state(1)[0]
         generator = Generator(self.device).manual_seed(int(seed))
         lengths = self._draw("length", generator)
@@ -181,11 +183,11 @@ class ToyWorld:
         return torch.randint(low, high + 1, (self.block,), generator=generator, device=self.device)
 
     def _field(self, layout, torsion, square, generator: Generator) -> Float[Tensor, "b i 20"]:
-        """What each column likes by itself: background, chance conservation, structure and burial."""
+        """What each column likes by itself: background, chance, secondary structure, burial."""
         near = ((square < 100) * layout.mask[:, None]).sum(-1, keepdim=True)
         buried = (near - near.mean(1, keepdim=True)) / 4
         bias = toyfamilies.PROPENSITY.to(self.device)[layout.code]
-        bias = bias + 1.5 * buried * toyfamilies.FEATURES[:, 2].to(self.device)
+        bias = bias + 0.5 * buried * toyfamilies.FEATURES[:, 2].to(self.device)
         left_handed = (torsion[..., 0] > 0).float()[..., None]
         bias = bias + left_handed * toyfamilies.LEFT_HANDED.to(self.device)
         noise = torch.randn(bias.shape, generator=generator, device=self.device)
@@ -194,7 +196,7 @@ class ToyWorld:
         return 0.15 * background + self.noise * noise + self.profile * bias
 
     def _align(self, leaves: Int[Tensor, "b t i"], layout, generator: Generator):
-        """Query first, the other leaves in random order, with indels; families of different depths."""
+        """Query first, the other leaves in random order, with indels; families of any depth."""
         b, t, n = leaves.shape
         loops = layout.mask * torch.where(layout.code == toyfolds.LOOP, 1.0, 0.2)
         order = torch.rand(b, t, generator=generator, device=self.device).argsort(1)
@@ -218,7 +220,7 @@ class ToyWorld:
 
 
 def place_atoms(poses, torsion, aatype, layout, generator: Generator):
-    """All atoms of a backbone with side chains -> atom37 positions, their mask, torsions (sin, cos)."""
+    """Backbone with side chains -> atom37 positions, their mask, torsions (sin, cos)."""
     chi = toysidechains.draw_chi(aatype, layout.code, generator)
     omega = torch.full_like(torsion[..., :1], torch.pi)
     angles = torch.cat([omega, torsion, chi], -1)
