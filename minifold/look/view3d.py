@@ -177,14 +177,15 @@ class View:
             number = [int(x) + 1 for x in layer.chain.residue_index]
             bridges = [] if layer.ghost else disulfides(layer.chain)
             moving = self.frames is not None and k == 0
-            pdb = _frames_pdb(layer.chain, self.frames) if moving else _pdb(layer.chain)
             models.append(
                 {
-                    "pdb": pdb,
+                    "pdb": _pdb(layer.chain),
                     "colors": dict(zip(number, layer.colors)),
                     "notes": dict(zip(number, layer.notes)),
                     "disulfides": [] if moving else [[number[i], number[j]] for i, j in bridges],
                     "ghost": layer.ghost,
+                    # hundredths of an Å
+                    "moving": np.rint(100 * self.frames).astype(int).tolist() if moving else None,
                 }
             )
         frames = 0 if self.frames is None else len(self.frames)
@@ -362,16 +363,6 @@ def _pdb(chain: Chain) -> str:
     """ATOM records only: all that the viewer reads."""
     text = to_pdb(replace(chain, chain_id="A", name="", method="", resolution=None))
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines() if line.startswith("ATOM"))
-
-
-def _frames_pdb(chain: Chain, frames: np.ndarray) -> str:
-    """One model for each frame."""
-    text = ""
-    for k, frame in enumerate(frames):
-        positions = np.zeros_like(chain.positions)
-        positions[:, CA] = frame
-        text += f"MODEL {k + 1:8d}\n{_pdb(replace(chain, positions=positions))}ENDMDL\n"
-    return text
 
 
 def _script() -> str:

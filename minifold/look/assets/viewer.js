@@ -36,9 +36,8 @@
       const of = more => Object.assign({ model: index }, more);
       const color = atom => model.colors[atom.resi] || "#999999";
       const cartoon = { colorfunc: color, arrows: true, thickness: 0.45 };
-      if (spec.frames) Object.assign(cartoon, { style: "trace", thickness: 0.6 });
       if (model.ghost) cartoon.opacity = 0.75;
-      viewer.setStyle(of({}), { cartoon: cartoon });
+      viewer.setStyle(of({}), model.moving ? {} : { cartoon: cartoon });
       if (sidechains && !model.ghost) {
         const sides = { not: { atom: ["N", "C", "O", "OXT"] } };
         viewer.addStyle(of(sides), { stick: { colorfunc: color, radius: 0.13 } });
@@ -62,6 +61,17 @@
     });
   }
 
+  // rods between the Cα atoms of one frame; coordinates are in hundredths of an Å
+  function trace(viewer, model, frame) {
+    const points = model.moving[frame].map(p => ({ x: p[0] / 100, y: p[1] / 100, z: p[2] / 100 }));
+    const numbers = Object.keys(model.colors).map(Number).sort((a, b) => a - b);
+    viewer.removeAllShapes();
+    for (let i = 0; i + 1 < points.length; i++) if (numbers[i + 1] - numbers[i] === 1)
+      viewer.addCylinder({ start: points[i], end: points[i + 1], radius: 0.45, fromCap: 2,
+                           toCap: 2, color: model.colors[numbers[i]] });
+    viewer.render();
+  }
+
   function controls(figure, stage, viewer, spec, state) {
     const bar = element(figure, "div", { className: "mf-controls" });
     figure.insertBefore(bar, stage.nextSibling);
@@ -71,11 +81,10 @@
         type: "range", min: 0, max: spec.frames - 1, step: 1, value: spec.frames - 1 });
       slider.setAttribute("aria-label", "frame");
       const label = element(bar, "output", {});
-      const show = async k => {
+      const show = k => {
         slider.value = k;
         label.textContent = spec.labels[k];
-        await viewer.setFrame(Number(k));
-        viewer.render();
+        trace(viewer, spec.models[0], Number(k));
       };
       slider.addEventListener("input", () => show(slider.value));
       let timer = null;
@@ -111,10 +120,7 @@
       const viewer = window.$3Dmol.createViewer(
         box, { backgroundColor: "white", antialias: true, cartoonQuality: 10 });
       if (!viewer) throw new Error("no WebGL");
-      for (const model of spec.models) {
-        if (spec.frames && !model.ghost) viewer.addModelsAsFrames(model.pdb, "pdb");
-        else viewer.addModel(model.pdb, "pdb");
-      }
+      for (const model of spec.models) viewer.addModel(model.pdb, "pdb");
       viewer.setViewStyle({ style: "outline", color: "black", width: 0.03 });
       paint(viewer, spec, false);
       bonds(viewer, spec);
@@ -126,9 +132,8 @@
       }, (atom, view) => {
         if (atom.mfLabel) { view.removeLabel(atom.mfLabel); delete atom.mfLabel; }
       });
-      if (spec.frames) await viewer.setFrame(spec.frames - 1);
       viewer.zoomTo();
-      viewer.zoom(1.45);
+      viewer.zoom(spec.frames ? 1.25 : 1.45);
       viewer.render();
       controls(figure, stage, viewer, spec, viewer.getView());
       box.addEventListener("wheel", event => {  // the wheel scrolls the page
@@ -154,18 +159,22 @@
   }
 
   window.minifoldViews = function () {
-    const seen = new IntersectionObserver(entries => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting || alive >= MOST) continue;
-        seen.unobserve(entry.target);
-        alive += 1;
-        start(entry.target);
+    function seen(figure) {
+      if (alive >= MOST) return;
+      alive += 1;
+      start(figure);
+    }
+    const observer = new IntersectionObserver(entries => {
+      for (const entry of entries) if (entry.isIntersecting) {
+        observer.unobserve(entry.target);
+        seen(entry.target);
       }
     }, { rootMargin: "300px" });
     for (const figure of document.querySelectorAll(".mf-view:not([data-watched])")) {
       figure.dataset.watched = "yes";
       figure.addEventListener("click", () => start(figure));
-      seen.observe(figure);
+      if (figure.getBoundingClientRect().top < window.innerHeight) seen(figure);
+      else observer.observe(figure);
     }
   };
   window.minifoldViews();
