@@ -188,6 +188,34 @@ def test_padding_changes_no_loss():
         assert torch.allclose(value, longer[name], rtol=1e-4, atol=1e-5), name
 
 
+def test_holes_in_the_masks_are_not_seen():
+    """Masked letters and residues in the middle: what stands there changes nothing elsewhere."""
+    model, batch = small_model(), random_batch(s=5, t=6, T=0)
+    residues = torch.ones(1, 11)
+    residues[0, [3, 8]] = 0
+    holes = {
+        name: (torch.rand_like(getattr(batch, name)) < 0.7).float() * residues[:, None]
+        for name in ("msa_mask", "extra_msa_mask")
+    }
+    holes["msa_mask"][:, 0] = residues  # the query's row, from which the structure is made
+    one = replace(batch, seq_mask=residues, **holes)
+    letters, rows = (1 - holes[name][..., None] for name in ("extra_msa_mask", "msa_mask"))
+    other = replace(
+        one,
+        msa_feat=one.msa_feat + 3 * rows * torch.randn_like(one.msa_feat),
+        target_feat=one.target_feat + 3 * (1 - residues[..., None]),
+        extra_msa=torch.where(letters[..., 0] > 0, (one.extra_msa + 5) % 23, one.extra_msa),
+        extra_deletion_value=one.extra_deletion_value + letters[..., 0],
+    )
+    there, kept = residues[0] > 0, holes["msa_mask"] > 0
+    with torch.no_grad():
+        a, b = model(one, recycles=1), model(other, recycles=1)
+    assert torch.allclose(a.positions[:, there], b.positions[:, there], atol=2e-4)
+    assert torch.allclose(a.z[:, there][:, :, there], b.z[:, there][:, :, there], atol=1e-4)
+    assert torch.allclose(a.m[kept], b.m[kept], atol=1e-4)
+    assert not torch.allclose(a.m, b.m, atol=1e-2)
+
+
 def test_a_masked_template_is_not_seen():
     model, batch = small_model(), random_batch(T=2)
     mask = batch.template_mask.clone()

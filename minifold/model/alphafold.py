@@ -155,7 +155,7 @@ class AlphaFold(nn.Module):
                 f"{len(batches)} batches do not make {recycles + 1} passes of {ensembles}"
             )
         previous = self._nothing(batches[0])
-        for number in range(recycles + 1):  # Alg. 30 and 31 line 2
+        for number in range(recycles + 1):  # Alg. 30 line 2, Alg. 31 line 3
             last = number == recycles
             start = number * ensembles if len(batches) > 1 else 0
             members = batches[start : start + ensembles]
@@ -169,7 +169,7 @@ class AlphaFold(nn.Module):
         raise AssertionError("unreachable")
 
     def _one_pass(self, members: list[Batch], previous: Recycled, number: int) -> Output:
-        """Lines 4-22 of Algorithm 2, averaged over the ensemble; m is the first member's."""
+        """Lines 3-22 of Algorithm 2, averaged over the ensemble; m is the first member's."""
         m, z, s = self.trunk(members[0], previous)
         m_first = m[:, 0]
         for member in members[1:]:
@@ -217,7 +217,8 @@ class AlphaFold(nn.Module):
         mask = members[0].seq_mask
         pairs = mask[:, :, None] * mask[:, None, :]
         new, old = (
-            torch.cdist(x[:, :, CA], x[:, :, CA]) for x in (output.positions, previous.positions)
+            torch.cdist(x[:, :, CA], x[:, :, CA], compute_mode="donot_use_mm_for_euclid_dist")
+            for x in (output.positions, previous.positions)
         )
         change = ((new - old).square() * pairs).sum((1, 2)) / pairs.sum((1, 2))
         return bool((change.sqrt() < tolerance).all())

@@ -58,7 +58,7 @@ class RelativePosition(nn.Module):
         d = residue_index[:, :, None] - residue_index[:, None, :]  # Alg. 4 line 1
         d = torch.clamp(d, -self.max_relative, self.max_relative) + self.max_relative
         one_hot = F.one_hot(d, 2 * self.max_relative + 1)  # Alg. 5
-        return self.linear(one_hot.to(self.linear.weight.dtype))  # Alg. 4 line 3
+        return self.linear(one_hot.to(self.linear.weight.dtype))  # Alg. 4 line 2
 
 
 class RecyclingEmbedder(nn.Module):

@@ -69,7 +69,7 @@ class MSAColumnGlobalAttention(nn.Module):
         self, m: Float[Tensor, "b s i c_e"], msa_mask: Float[Tensor, "b s i"]
     ) -> Float[Tensor, "b s i c_e"]:
         m = self.norm_m(m).transpose(1, 2)  # Alg. 19 line 1
-        return self.attention(m, msa_mask.transpose(1, 2)).transpose(1, 2)  # lines 2-8
+        return self.attention(m, msa_mask.transpose(1, 2)).transpose(1, 2)  # lines 2-7
 
 
 class OuterProductMean(nn.Module):

@@ -104,23 +104,24 @@ class Attention(nn.Module):
         q, k, v = (
             _split_heads(x, self.heads) for x in (self.q(q_data), self.k(kv_data), self.v(kv_data))
         )
-        logit_bias = _logit_bias(mask, bias)
         if self.path == "clear" or self.record is not None:
-            o = self._clear(q, k, v, logit_bias)
+            o = self._clear(q, k, v, mask, bias)
         else:
-            if logit_bias is not None:
-                logit_bias = logit_bias.to(q.dtype)
-            o = F.scaled_dot_product_attention(q, k, v, attn_mask=logit_bias)
+            o = F.scaled_dot_product_attention(q, k, v, attn_mask=_logit_bias(mask, bias, q.dtype))
         o = o.transpose(-3, -2).flatten(-2)  # [*, q, h * c]
         if self.gate is not None:
             o = torch.sigmoid(self.gate(q_data)) * o
         return self.output(o)
 
-    def _clear(self, q: Tensor, k: Tensor, v: Tensor, logit_bias: Tensor | None) -> Tensor:
+    def _clear(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
         """Algorithm 7 lines 5-6, spelled out."""
-        logits = torch.einsum("...hqc,...hkc->...hqk", q, k) * q.shape[-1] ** -0.5
-        if logit_bias is not None:
-            logits = logits + logit_bias
+        logits = torch.einsum("...hqc,...hkc->...hqk", q * q.shape[-1] ** -0.5, k)
+        if bias is not None:
+            logits = logits + bias
+        if mask is not None:
+            logits = logits.masked_fill(mask[..., None, None, :] == 0, MASKED)
         weights = torch.softmax(logits.float(), dim=-1).to(v.dtype)
         if self.record is not None:
             self.record(weights)
@@ -162,16 +163,16 @@ class GlobalAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "*batch k c"], mask: Float[Tensor, "*batch k"]
     ) -> Float[Tensor, "*batch k c"]:
-        k, v = self.k(x), self.v(x)  # Alg. 19 line 3
+        k, v = self.k(x), self.v(x)  # Alg. 19 line 2
         mean = (x * mask[..., None]).sum(-2) / (mask.sum(-1, keepdim=True) + 1e-10)
-        q = self.q(mean).unflatten(-1, (self.heads, -1)) * k.shape[-1] ** -0.5  # line 4
+        q = self.q(mean).unflatten(-1, (self.heads, -1)) * k.shape[-1] ** -0.5  # lines 2, 3
         logits = torch.einsum("...hc,...kc->...hk", q, k).float()
         logits = logits.masked_fill(mask[..., None, :] == 0, MASKED)
-        weights = torch.softmax(logits, dim=-1).to(v.dtype)  # line 6
+        weights = torch.softmax(logits, dim=-1).to(v.dtype)  # line 5
         if self.record is not None:
             self.record(weights)
         o = torch.einsum("...hk,...kc->...hc", weights, v).flatten(-2)
-        return self.output(torch.sigmoid(self.gate(x)) * o[..., None, :])  # lines 5, 7, 8
+        return self.output(torch.sigmoid(self.gate(x)) * o[..., None, :])  # lines 4, 6, 7
 
 
 class Transition(nn.Module):
@@ -223,14 +224,16 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
 
-def _logit_bias(mask: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """What is added to the logits: the bias where a key may be seen, -1e9 where not.
+def _logit_bias(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Mask and bias in one: the bias where a key may be seen, -1e9 where not.
 
-    A key at -1e9 has weight exactly 0 unless every key is masked; then all logits are -1e9 up
-    to float32's rounding, and the weights are uniform.
+    The kernel adds it to q·k, which float32 cannot tell from -1e9 itself: a masked key has weight
+    0, and if every key is masked the weights are uniform.
     """
+    if bias is not None:
+        bias = bias.to(dtype)
     if mask is None:
         return bias
     if bias is None:
-        bias = mask.new_zeros(())
+        bias = mask.new_zeros((), dtype=dtype)
     return bias.masked_fill(mask[..., None, None, :] == 0, MASKED)

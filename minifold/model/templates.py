@@ -48,7 +48,7 @@ class TemplatePairEmbedder(nn.Module):
         t = self.linear(template_pair_features(aatype, positions, mask, *self.bins))
         for block in self.blocks:  # Alg. 16 line 1
             t = block(t, pair_mask)
-        return self.norm(t)  # line 7
+        return self.norm(t)  # line 8
 
 
 class TemplateEmbedder(nn.Module):
@@ -85,7 +85,7 @@ class TemplateEmbedder(nn.Module):
             dim=-2,
         )  # [b, i, j, T, c_t]
         keys = template_mask[:, None, None, :].expand(*t.shape[:-1])
-        update = self.attention(z[..., None, :], t, keys)[..., 0, :]  # Alg. 17 lines 1-3
+        update = self.attention(z[..., None, :], t, keys)[..., 0, :]  # Alg. 17 lines 1-5
         return update * (template_mask.sum(-1) > 0).to(update.dtype)[:, None, None, None]
 
 
