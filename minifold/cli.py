@@ -39,9 +39,18 @@ def _say(text: str) -> None:
 # Each imports what it needs when it runs, so that --help is instant.
 
 
+def _one_thread() -> None:
+    """Small models: their operators are too small to share, and waiting threads cost time."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _fold(a: argparse.Namespace) -> dict | None:
     from minifold.predict import fold
 
+    if not str(a.weights).endswith(".npz"):
+        _one_thread()
     prediction = fold(a.input, a.weights, recycles=a.recycles, seed=a.seed, device=a.device)
     paths = prediction.save(a.out)
     if a.json:
@@ -61,6 +70,7 @@ def _evaluate(a: argparse.Namespace) -> dict:
     from minifold.data.structures import read_structure
     from minifold.training.metrics import evaluate
 
+    _one_thread()
     scores = evaluate(read_structure(a.predicted), read_structure(a.reference))
     return {key: round(value, 4) for key, value in scores.items()}
 
@@ -68,6 +78,7 @@ def _evaluate(a: argparse.Namespace) -> dict:
 def _train(a: argparse.Namespace) -> dict | None:
     from minifold.training.runs import train
 
+    _one_thread()
     scores = train(
         preset_name=a.preset,
         data=a.data,
@@ -103,6 +114,7 @@ def _world(a: argparse.Namespace) -> dict | None:
 def _demo(a: argparse.Namespace) -> dict | None:
     from minifold.demo import run
 
+    _one_thread()
     return run(a.out, minutes=a.minutes, seed=a.seed, quiet=a.quiet, as_json=a.json)
 
 

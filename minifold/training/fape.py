@@ -11,8 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minifold.data.residues import RENAMING
 from minifold.model.atoms import GroundTruth
 from minifold.model.rigid import Rigid, rotate
+
+# Slots of atom14 that hold an atom with two names in some residue: the ends of Asp, Glu, Phe, Tyr
+AMBIGUOUS_SLOTS = [k for k in range(14) if (RENAMING[:, k] != k).any()]
 
 
 def frame_aligned_point_error(
@@ -90,18 +94,19 @@ def rename_ambiguous(atom14: Float[Tensor, "b i 14 3"], truth: GroundTruth) -> R
     unambiguous atoms nearer to the predicted distances.
     """
 
-    def distances(x: Tensor) -> Float[Tensor, "b ia ja"]:
-        x = x.flatten(1, 2)
-        return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    def distances(x: Tensor) -> Float[Tensor, "b ix ja"]:
+        some, all_ = x[:, :, AMBIGUOUS_SLOTS].flatten(1, 2), x.flatten(1, 2)
+        return torch.cdist(some, all_, compute_mode="donot_use_mm_for_euclid_dist")
 
     predicted = distances(atom14.detach())  # Alg. 26 line 1
     known, ambiguous = truth.atom14_mask, truth.atom14_ambiguous
-    rows, columns = (x.flatten(1) for x in (known * ambiguous, known * (1 - ambiguous)))
+    rows = (known * ambiguous)[:, :, AMBIGUOUS_SLOTS].flatten(1)
+    columns = (known * (1 - ambiguous)).flatten(1)
     misfit = [
         ((predicted - distances(names)).abs() * columns[:, None, :]).sum(-1) * rows
         for names in (truth.atom14, truth.alt_atom14)
     ]  # lines 2, 3
-    ours, other = (x.unflatten(1, known.shape[1:]).sum(-1) for x in misfit)
+    ours, other = (x.unflatten(1, (known.shape[1], -1)).sum(-1) for x in misfit)
     swap = (other < ours).to(atom14.dtype)  # line 4
 
     def choose(one: Tensor, two: Tensor) -> Tensor:  # lines 5, 6

@@ -21,6 +21,7 @@ from minifold.data.features import Batch
 from minifold.errors import BadInput
 from minifold.model import weights as weight_files
 from minifold.model.alphafold import AlphaFold
+from minifold.model.primitives import set_attention
 from minifold.training.losses import LossWeights, loss
 from minifold.training.sources import Source
 
@@ -55,9 +56,8 @@ def clip_and_accumulate(
     was already divided by the number of micro-batches, is a weaker limit. Returns the norm.
     """
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])))
-    for total, gradient in zip(sums, gradients):
-        total.add_(gradient, alpha=min(1.0, limit / (norm + 1e-6)))
+    norm = float(nn.utils.get_total_norm(gradients))
+    torch._foreach_add_(list(sums), gradients, alpha=min(1.0, limit / (norm + 1e-6)))
     for parameter in parameters:
         parameter.grad = None
     return norm
@@ -90,6 +90,8 @@ class Trainer:
         self.settings, self.source = settings, source
         self.folder, self.device = Path(folder), torch.device(device)
         self.model = model.to(self.device)
+        if self.device.type == "cpu":  # there the fused kernel is the slower one for small heads
+            set_attention(self.model, "clear")
         self.average = AlphaFold(model.config).to(self.device).eval().requires_grad_(False)
         self.average.load_state_dict(model.state_dict())
         structure = list(model.structure_module.parameters())
@@ -152,8 +154,9 @@ class Trainer:
                 f"kept in {self.folder}; lower the learning rate and continue with --resume"
             )
         count = -(-size // micro)
+        torch._foreach_div_(sums, count)
         for parameter, total in zip(parameters, sums):
-            parameter.grad = total / count
+            parameter.grad = total
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate() * group["factor"]
         self.optimizer.step()
@@ -166,8 +169,8 @@ class Trainer:
         """Exponential moving average of the weights (supplement 1.11.7), short at the start."""
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.model.parameters()):
-                mean.lerp_(value, 1 - decay)
+            mean, now = list(self.average.parameters()), list(self.model.parameters())
+            torch._foreach_lerp_(mean, now, 1 - decay)
 
     # --- the whole run ----------------------------------------------------------------------
 
