@@ -25,8 +25,10 @@ CYS = RESTYPES.index("C")
 EARLY = 16  # the first branches of the tree are longer, by 16, 8, 4 and 2
 SLOTS = 3  # couplings of a column: two long-range (|i - j| >= 6), one short-range
 SLOT_STRENGTH = (1.0, 1.0, 0.6)
-# Like attracts unlike in charge and volume, like in the rest.
-PHYSICAL_SIGN = (-1.0, -1.0, 1.0, 1.0, 1.0)
+# Unlike charges and volumes attract, always. Whether like or unlike hydropathy, aromaticity and
+# polarity do (0) is drawn for every contact: if like always sought like, patches of one kind would
+# grow over the fold and every column alone would tell to which it belongs.
+PHYSICAL_SIGN = (-1.0, -1.0, 0.0, 0.0, 0.0)
 
 # Charge; volume (Å^3, Zamyatnin 1972); hydropathy (Kyte & Doolittle 1982); aromatic; polar. Then
 # frequency in vertebrates (%), propensity for helix, strand and turn (Chou & Fasman 1978).
@@ -114,7 +116,8 @@ class Potts:
     Sites 0 to v - 1 are residues; site v + 3 * residue + slot is the hidden partner in that slot.
     """
 
-    field: Float[Tensor, "v 20"]  # visible sites only
+    field: Float[Tensor, "v 20"]  # of the visible sites, balance included
+    balance: Float[Tensor, "v 3 20"]  # what makes a coupling alone favour no amino acid
     partner: Int[Tensor, "v 3"]  # site that sits in each slot
     weight: Float[Tensor, "v 3 5"]  # w_k of each slot
     colours: list[Int[Tensor, "_"]]  # visible sites without couplings among themselves
@@ -133,10 +136,10 @@ def make_potts(
     b, n, _ = partners.shape
     device, v = field.device, b * n
     spread = 0.75 + 0.5 * torch.rand(v, SLOTS, 5, generator=generator, device=device)
-    sign = torch.tensor(PHYSICAL_SIGN, device=device).expand(v, SLOTS, 5)
-    if not physical:
-        flip = torch.rand(v, SLOTS, 5, generator=generator, device=device) < 0.5
-        sign = torch.where(flip, 1.0, -1.0)
+    sign = torch.where(torch.rand(v, SLOTS, 5, generator=generator, device=device) < 0.5, -1.0, 1.0)
+    if physical:
+        known = torch.tensor(PHYSICAL_SIGN, device=device)
+        sign = torch.where(known == 0, sign, known)
     slot_strength = torch.tensor(SLOT_STRENGTH, device=device)[:, None]
     weight = coupling * spread * sign * slot_strength
 
@@ -153,13 +156,29 @@ def make_potts(
         torch.where(lead, site, other).view(v, SLOTS), torch.where(lead, slot, back).view(v, SLOTS)
     ]
     hidden_site = v + SLOTS * site + slot
+    balance = _balance(weight)
     return Potts(
-        field=field.reshape(v, 20),
+        field=field.reshape(v, 20) + balance.sum(1),
+        balance=balance,
         partner=torch.where(absent, hidden_site, other).view(v, SLOTS),
         weight=weight,
         colours=_colours(partners),
         hidden=absent.flatten().nonzero()[:, 0],
     )
+
+
+def _balance(weight: Float[Tensor, "v 3 5"]) -> Float[Tensor, "v 3 20"]:
+    """Fields that undo what a coupling does to the frequencies of its two ends (Sinkhorn scaling).
+
+    Without them aromatic residues, say, would pile up where contacts are many, and every column by
+    itself would tell how deep it lies in the fold.
+    """
+    features = FEATURES.to(weight.device)
+    table = torch.einsum("vpk,ak,ck->vpac", weight, features, features).flatten(0, 1).exp()
+    scale = torch.ones_like(table[:, :, :1])
+    for _ in range(8):
+        scale = (scale / torch.bmm(table, scale)).sqrt()
+    return scale.log().view(*weight.shape[:2], 20)
 
 
 def _colours(partners: Int[Tensor, "b i 3"]) -> list[Int[Tensor, "_"]]:
@@ -191,7 +210,7 @@ def evolve(potts: Potts, depth: int, sweeps: int, generator: Generator) -> Int[T
     # What a hidden site wants depends on one neighbour only: a table of 20 cases.
     owner, weight = potts.hidden // SLOTS, potts.weight.flatten(0, 1)[potts.hidden]
     push = torch.einsum("hk,ak,ck->hac", weight, features, features)
-    wish = (push + 0.15 * LOG_BACKGROUND.to(device)).exp() @ upper
+    wish = (push + potts.balance.flatten(0, 1)[potts.hidden][:, None]).exp() @ upper
     rows = torch.arange(len(owner), device=device)[:, None]
 
     tokens = torch.randint(20, (v, 1), generator=generator, device=device)

@@ -104,8 +104,8 @@ class ToyWorld:
     seed: int = 0
     device: str = "cpu"
     block: int = 64
-    coupling: float = 0.35  # strength of the Potts couplings; families freeze if it is large
-    profile: float = 0.3  # how much secondary structure and burial bias the columns
+    coupling: float = 0.9  # strength of the Potts couplings; families freeze if it is too large
+    profile: float = 0.3  # how much secondary structure biases the columns
     noise: float = 0.3  # conservation of a column by chance
     hidden: bool = True  # hidden partners fill the free slots
     physical: bool = True  # signs of the couplings as in nature, or at random for every contact
@@ -160,7 +160,7 @@ class ToyWorld:
         square = toyfolds.squared_distances(cb, cb)
 
         partners = toyfamilies.find_partners(square, layout.mask)
-        field = self._field(layout, torsion, square, generator)
+        field = self._field(layout, torsion, generator)
         if self.disulfides:
             toyfamilies.add_disulfides(field, partners, square, self.disulfides, generator)
         potts = toyfamilies.make_potts(
@@ -182,12 +182,12 @@ class ToyWorld:
         low, high = self._range(name)
         return torch.randint(low, high + 1, (self.block,), generator=generator, device=self.device)
 
-    def _field(self, layout, torsion, square, generator: Generator) -> Float[Tensor, "b i 20"]:
-        """What each column likes by itself: background, chance, secondary structure, burial."""
-        near = ((square < 100) * layout.mask[:, None]).sum(-1, keepdim=True)
-        buried = (near - near.mean(1, keepdim=True)) / 4
+    def _field(self, layout, torsion, generator: Generator) -> Float[Tensor, "b i 20"]:
+        """What each column likes by itself: background, chance, and secondary structure.
+
+        Not burial: a profile that shows it gives the fold away without covariation.
+        """
         bias = toyfamilies.PROPENSITY.to(self.device)[layout.code]
-        bias = bias + 0.5 * buried * toyfamilies.FEATURES[:, 2].to(self.device)
         left_handed = (torsion[..., 0] > 0).float()[..., None]
         bias = bias + left_handed * toyfamilies.LEFT_HANDED.to(self.device)
         noise = torch.randn(bias.shape, generator=generator, device=self.device)
