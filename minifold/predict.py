@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,7 +210,7 @@ def read_source(source: str | Path) -> Alignment:
         BadInput: no such file and not a sequence, or a file that cannot be read.
     """
     text = str(source)
-    if Path(text).suffix or "/" in text or Path(text).exists():
+    if isinstance(source, Path) or "." in text or "/" in text or os.path.exists(text):
         return read_alignment(text)
     sequence = text.strip().upper()
     alien = sorted(set(sequence) - set(LETTER_TO_TOKEN) | set(sequence) & {"-"})

@@ -105,11 +105,11 @@ def test_unusual_letters(tmp_path):
 @pytest.mark.parametrize(
     "name, text, says",
     [
-        ("x.a3m", ">q\nACD\n>h\nAC\n", ":3: 'h' has 2 columns, the query 3; align"),
+        ("x.a3m", ">q\nACD\n>h\nAC\n", ":3: 'h' has 2 columns, the query 3; give an alignment"),
         ("x.a3m", ">q\nACD\n>h\nA1D\n", ":3: '1' in 'h' is not an amino acid"),
         ("x.a3m", ">q\nACD\n>h\nAéD\n", ":3: 'é' in 'h' is not an amino acid"),
         ("x.fasta", ">q\nA*D\n", ":1: '*' in 'q' is not an amino acid"),
-        ("x.fasta", ">q\nACD\n>h\nACDE\n", "align the sequences first"),
+        ("x.fasta", ">q\nACD\n>h\nACDE\n", "give an alignment"),
         ("x.a3m", "", "no sequences found"),
         ("x.a3m", ">q\n---\n", "'q' has no residues"),
         ("x.a3m", ">q\n", "'q' has no residues"),

@@ -200,7 +200,7 @@ def anchored(records: list[Record], source: str) -> Alignment:
         if (width := (~inserted).sum()) != len(gaps):
             raise BadInput(
                 f"{source}:{records[k].line}: {records[k].name!r} has {width} columns, the query "
-                f"{len(gaps)}; align the sequences first (`minifold search` does)"
+                f"{len(gaps)}; give an alignment, not a list of sequences"
             )
         # where the query has a gap a residue counts as inserted, and a gap is nothing
         dropped = ~inserted

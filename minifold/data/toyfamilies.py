@@ -22,7 +22,7 @@ from minifold.data.residues import RESTYPES
 
 GAP = 21
 CYS = RESTYPES.index("C")
-EARLY = 16  # the first branches of the tree are longer, by 16, 8, 4 and 2
+EARLY = 4  # the first branches of the tree are longer, by 4 and 2
 SLOTS = 3  # couplings of a column: two long-range (|i - j| >= 6), one short-range
 SLOT_STRENGTH = (1.0, 1.0, 0.6)
 # Unlike charges and volumes attract, always. Whether like or unlike hydropathy, aromaticity and

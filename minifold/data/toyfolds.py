@@ -266,7 +266,10 @@ def _rotation(axis: Float[Tensor, "*n 3"], angle: Float[Tensor, "*n"]) -> Float[
 
 
 # Pairs of atoms that the relaxation looks at, and their closest approach (Å).
-PAIRS = ((CB, CB, 4.0), (CA, CA, 3.9), (O, N, 2.8), (CB, O, 3.2), (CA, O, 3.2), (O, O, 3.2))
+PAIRS = (
+    (CB, CB, 4.0), (CA, CA, 3.9), (O, N, 2.8), (CB, O, 3.2), (CA, O, 3.2), (O, O, 3.2),
+    (CB, N, 3.2), (CB, C, 3.3),
+)  # fmt: skip
 
 
 def relax(
@@ -292,8 +295,8 @@ def relax(
         x = backbone_sites(poses, torsion[..., 1])
         p, q = x[:, :, left].permute(2, 0, 1, 3), x[:, :, right].permute(2, 0, 1, 3)
         square = squared_distances(p.flatten(0, 1), q.flatten(0, 1)).view(len(PAIRS), b, n, n)
-        slope = (square - closest).clamp(-20, 0) * far  # d energy / d square
-        slope[0] += 0.01 * ((square[0] > 30) & (square[0] < 100)) * contact
+        slope = (square - closest).clamp(-20, 0) * (2 * far)  # d energy / d square
+        slope[0] += 0.02 * ((square[0] > 30) & (square[0] < 100)) * contact
         slope[2] += 1.0 * (-square[2] / 12).exp() * bond
         on_p = slope.sum(-1, keepdim=True) * p - slope @ q
         on_q = slope.sum(-2).unsqueeze(-1) * q - slope.transpose(-1, -2) @ p

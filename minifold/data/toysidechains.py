@@ -9,8 +9,14 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from minifold.data.residues import CHI_MASK, RESTYPES
+from minifold.data.toyfolds import squared_distances
+from minifold.model import atoms
+from minifold.model.rigid import Rigid
 
 DEGREE = torch.pi / 180
+CANDIDATES = 4  # side chains drawn for every residue
+NEIGHBOURS = 8  # residues that a side chain may run into
+TOUCH = 3.4  # Å between heavy atoms, below which it hurts
 
 # χ1: chance of -60, 180 and +60 degrees, for loop, helix and strand (the codes of `toyfolds`).
 CHI1 = ((0.5, 0.33, 0.17), (0.57, 0.41, 0.02), (0.5, 0.38, 0.12))
@@ -60,3 +66,60 @@ def draw_chi(
     noise = torch.randn(*aatype.shape, 4, generator=generator, device=device)
     chi = CENTRE.to(device)[aatype].gather(-1, rotamer)[..., 0] + SPREAD.to(device)[aatype] * noise
     return chi * torch.as_tensor(CHI_MASK, device=device, dtype=chi.dtype)[aatype]
+
+
+def place_atoms(
+    poses: Float[Tensor, "b i 4 4"],
+    torsion: Float[Tensor, "b i 2"],
+    aatype: Int[Tensor, "b i"],
+    structure: Int[Tensor, "b i"],
+    mask: Float[Tensor, "b i"],
+    generator: Generator,
+) -> tuple[Float[Tensor, "b i 37 3"], Float[Tensor, "b i 37"], Float[Tensor, "b i 7 2"]]:
+    """Dress a backbone -> atom37 positions (Å), their mask, torsions (sin, cos).
+
+    Every residue draws a few side chains and takes, in turn, the one that has most room.
+    """
+    chosen = aatype[..., None].expand(*aatype.shape, CANDIDATES)
+    drawn = [draw_chi(aatype, structure, generator) for _ in range(CANDIDATES)]
+    angles = torch.cat([torch.full_like(torsion[..., :1], torch.pi), torsion], -1)
+    angles = torch.cat(
+        [angles[:, :, None].expand(-1, -1, CANDIDATES, -1), torch.stack(drawn, 2)], -1
+    )
+    torsions = torch.stack([angles.sin(), angles.cos()], -1)
+    backbone = Rigid(poses[:, :, None, :3, :3], poses[:, :, None, :3, 3])
+    atom14 = atoms.torsions_to_atom14(backbone, torsions, chosen)
+    choice = _roomiest(atom14, aatype, mask, poses)[..., None, None, None]
+    atom14 = torch.take_along_dim(atom14, choice, 2)[:, :, 0]
+    torsions = torch.take_along_dim(torsions, choice, 2)[:, :, 0]
+    known = atoms.lookup("ATOM37_MASK", aatype) * mask[..., None]
+    positions = atoms.atom14_to_atom37(atom14, aatype) * known[..., None]
+    return positions, known, torsions * mask[..., None, None]
+
+
+def _roomiest(
+    atom14: Float[Tensor, "b i k 14 3"],
+    aatype: Int[Tensor, "b i"],
+    mask: Float[Tensor, "b i"],
+    poses: Float[Tensor, "b i 4 4"],
+) -> Int[Tensor, "b i"]:
+    """Choice among k side chains: even and odd residues in turn, twice."""
+    b, n, k = atom14.shape[:3]
+    exists = atoms.lookup("ATOM14_MASK", aatype) * mask[..., None]
+    ca = poses[..., :3, 3]
+    apart = squared_distances(ca, ca) + 1e6 * (1 - mask[:, None])
+    apart = apart + 1e9 * torch.eye(n, device=ca.device)
+    near = apart.topk(min(NEIGHBOURS, n - 1), largest=False).indices
+    row = torch.arange(b, device=ca.device)[:, None]
+    choice = torch.zeros_like(aatype)
+    for turn in range(4):
+        mine = torch.arange(turn % 2, n, 2, device=ca.device)
+        now = torch.take_along_dim(atom14, choice[..., None, None, None], 2)[:, :, 0]
+        there = near[:, mine]
+        others = now[row[..., None], there].flatten(0, 1).flatten(1, 2)
+        other_exists = exists[row[..., None], there].flatten(0, 1).flatten(1)
+        square = squared_distances(atom14[:, mine, :, 5:].flatten(0, 1).flatten(1, 2), others)
+        hurt = torch.bmm((TOUCH**2 - square).clamp(0, 20), other_exists[..., None])[..., 0]
+        hurt = hurt.view(b, len(mine), k, -1) * exists[:, mine, None, 5:]
+        choice[:, mine] = hurt.sum(-1).argmin(-1)
+    return choice

@@ -28,8 +28,6 @@ from minifold.data.residues import RESTYPES, aatype_to_sequence
 from minifold.data.structures import Chain, write_structure
 from minifold.data.toyfamilies import GAP
 from minifold.errors import BadInput
-from minifold.model import atoms
-from minifold.model.rigid import Rigid
 
 UNKNOWN = len(RESTYPES)  # X fills the padding
 
@@ -104,8 +102,8 @@ class ToyWorld:
     seed: int = 0
     device: str = "cpu"
     block: int = 64
-    coupling: float = 0.9  # strength of the Potts couplings; families freeze if it is too large
-    profile: float = 0.3  # how much secondary structure biases the columns
+    coupling: float = 0.85  # strength of the Potts couplings; families freeze if it is too large
+    profile: float = 0.15  # how much secondary structure biases the columns
     noise: float = 0.3  # conservation of a column by chance
     hidden: bool = True  # hidden partners fill the free slots
     physical: bool = True  # signs of the couplings as in nature, or at random for every contact
@@ -169,7 +167,9 @@ class ToyWorld:
         leaves = toyfamilies.evolve(potts, self._range("depth")[1], self.sweeps, generator)
         leaves = leaves.view(self.block, -1, leaves.shape[1]).transpose(1, 2)
         aatype, tokens, deletions, row_mask = self._align(leaves, layout, generator)
-        positions, atom_mask, torsions = place_atoms(poses, torsion, aatype, layout, generator)
+        positions, atom_mask, torsions = toysidechains.place_atoms(
+            poses, torsion, aatype, layout.code, layout.mask, generator
+        )
         paired = torch.zeros_like(square, dtype=torch.int64).scatter_add_(
             2, partners.clamp(min=0), (partners >= 0).long()
         )
@@ -217,19 +217,6 @@ class ToyWorld:
             deletions.masked_fill(padding, 0),
             row_mask.float(),
         )
-
-
-def place_atoms(poses, torsion, aatype, layout, generator: Generator):
-    """Backbone with side chains -> atom37 positions, their mask, torsions (sin, cos)."""
-    chi = toysidechains.draw_chi(aatype, layout.code, generator)
-    omega = torch.full_like(torsion[..., :1], torch.pi)
-    angles = torch.cat([omega, torsion, chi], -1)
-    torsions = torch.stack([angles.sin(), angles.cos()], -1)
-    backbone = Rigid(poses[..., :3, :3], poses[..., :3, 3])
-    atom14 = atoms.torsions_to_atom14(backbone, torsions, aatype)
-    positions = atoms.atom14_to_atom37(atom14, aatype)
-    mask = atoms.lookup("ATOM37_MASK", aatype) * layout.mask[..., None]
-    return positions * mask[..., None], mask, torsions * layout.mask[..., None, None]
 
 
 def _concatenate(parts: list[ToyExamples]) -> ToyExamples:

@@ -231,7 +231,7 @@ def align_sequences(one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the residues that a global alignment pairs (Needleman-Wunsch, by gemmi).
 
     Raises:
-        BadInput: fewer than 30 % of the shorter sequence are paired with the same letter.
+        BadInput: fewer than 70 % of the shorter sequence are paired with the same letter.
     """
     result = gemmi.align_string_sequences(list(one), list(other), [])
     pairs, i, j = [], 0, 0
@@ -242,7 +242,7 @@ def align_sequences(one: str, other: str) -> tuple[np.ndarray, np.ndarray]:
         j += int(count) * (kind != "I")
     alike = sum(one[i] == other[j] != "X" for i, j in pairs)
     shorter = min(len(one), len(other))
-    if alike < 0.3 * shorter or alike == 0:
+    if alike < 0.7 * shorter or alike == 0:
         raise BadInput(
             f"the two sequences are not of one protein: {alike} of {shorter} residues agree "
             "in the best alignment; choose the right file or chain"

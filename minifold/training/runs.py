@@ -104,7 +104,7 @@ def as_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join([head, *lines])
 
 
-def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+def draw_curves(rows: Sequence[Mapping[str, float | int]], path: Path) -> None:
     """The loss curve as a PNG."""
     from minifold.look import plots
 

@@ -1,0 +1,170 @@
+"""The training loop: clipping, averaging, budgets, checkpoints, faults."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from minifold.config import preset
+from minifold.data.features import collate
+from minifold.errors import BadInput
+from minifold.model.alphafold import AlphaFold
+from minifold.predict import load
+from minifold.training.loop import Settings, Trainer, clip_and_accumulate
+from minifold.training.sources import Proteins, read_examples
+
+DATA = Path(__file__).parent.parent / "data"
+TINY = preset("nano").replace(
+    evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4, crop=24
+)
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return read_examples(DATA)
+
+
+def trainer(examples, folder, **settings) -> Trainer:
+    torch.manual_seed(0)
+    small = [x for x in examples if len(x.chain.sequence) < 40]
+    source = Proteins(small, TINY, seed=1)
+    return Trainer(AlphaFold(TINY), source, Settings(batch=2, **settings), folder)
+
+
+def parameters(model) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_each_micro_batch_is_clipped_before_it_is_added():
+    """An outlier weighs no more than its clipped gradient, however many others there are."""
+    weight = nn.Parameter(torch.zeros(2))
+    total = [torch.zeros(2)]
+    for gradient in ([30.0, 40.0], [0.3, 0.4], [0.0, 0.01]):
+        weight.grad = torch.tensor(gradient)
+        clip_and_accumulate([weight], total, limit=0.1)
+    assert torch.allclose(total[0], torch.tensor([0.12, 0.17]), atol=1e-5)
+    assert weight.grad is None
+
+
+def test_micro_batches_add_up_to_the_batch(examples, tmp_path):
+    """Without clipping, two micro-batches of one give the same update as one of two."""
+    whole = trainer(examples, tmp_path / "a", steps=1, clip=1e9)
+    parts = trainer(examples, tmp_path / "b", steps=1, clip=1e9, micro_batch=1)
+    batch = whole.source.batch(0, 2)
+    losses = whole.train_step(batch), parts.train_step(batch)
+    assert losses[0]["loss"] == pytest.approx(losses[1]["loss"], rel=1e-5)
+    # Adam turns gradients into steps of the size of the learning rate, also tiny noisy ones
+    start = parameters(trainer(examples, tmp_path, steps=1).model)
+    a, b = parameters(whole.model), parameters(parts.model)
+    assert (a - b).abs().mean() < 0.02 * (a - start).abs().mean()
+
+
+def test_the_average_follows_the_weights(examples, tmp_path):
+    t = trainer(examples, tmp_path, steps=3, ema=0.5)
+    start = parameters(t.model)
+    batch = t.source.batch(0, 2)
+    t.train_step(batch)
+    decay = min(0.5, 1 / 10)
+    expected = decay * start + (1 - decay) * parameters(t.model)
+    assert torch.allclose(parameters(t.average), expected, atol=1e-6)
+
+
+def test_the_rate_warms_up_and_falls(examples, tmp_path):
+    t = trainer(examples, tmp_path, steps=100, warmup=10, learning_rate=1.0, final=0.1)
+    rates = []
+    for t.step in range(100):
+        rates.append(t.learning_rate())
+    assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) == pytest.approx(1.0, rel=0.05)
+    assert rates.index(max(rates)) in range(8, 12) and rates[-1] < 0.12
+
+
+def test_training_learns_and_logs(examples, tmp_path):
+    t = trainer(examples, tmp_path, steps=12, evaluations=2)
+    model = t.run(quiet=True)
+    with open(tmp_path / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["6", "12"]
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert {"lddt_ca", "rmsd_ca", "fape_backbone", "gradient"} <= set(rows[0])
+    loaded = load(str(tmp_path / "weights.safetensors"))
+    assert torch.equal(parameters(loaded), parameters(model))
+
+
+def test_resuming_gives_the_bits_of_an_uninterrupted_run(examples, tmp_path):
+    whole = trainer(examples, tmp_path / "whole", steps=6, evaluations=3, max_recycles=1)
+    whole.run(quiet=True)
+    first = trainer(examples, tmp_path / "parts", steps=6, evaluations=3, max_recycles=1)
+    first.run(quiet=True, stop_after=4)
+    second = trainer(examples, tmp_path / "parts", steps=6, evaluations=3, max_recycles=1)
+    torch.manual_seed(99)
+    second.resume()
+    assert second.step == 4
+    second.run(quiet=True)
+    assert torch.equal(parameters(whole.model), parameters(second.model))
+    assert torch.equal(parameters(whole.average), parameters(second.average))
+
+
+def test_a_budget_of_minutes_ends(examples, tmp_path):
+    t = trainer(examples, tmp_path, minutes=0.03, evaluations=1)
+    t.run(quiet=True)
+    assert t.step >= 1 and t.spent >= 0.03
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(examples, tmp_path):
+    t = trainer(examples, tmp_path, steps=4, evaluations=2)
+    t.run(quiet=True, stop_after=2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with torch.no_grad():
+        next(t.model.parameters()).fill_(float("nan"))
+    with pytest.raises(BadInput, match="--resume"):
+        t.run(quiet=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(examples, tmp_path, monkeypatch):
+    t = trainer(examples, tmp_path, steps=2, evaluations=1)
+    t.run(quiet=True)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(state, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(BadInput, match="No space left"):
+        t.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_same_step_gives_the_same_examples(examples):
+    source = Proteins(examples, TINY, seed=3)
+    one, two, other = source.batch(5, 3), source.batch(5, 3), source.batch(6, 3)
+    assert torch.equal(one.msa_feat, two.msa_feat)
+    assert not torch.equal(one.residue_index, other.residue_index) or not torch.equal(
+        one.aatype, other.aatype
+    )
+
+
+def test_every_protein_takes_its_turn(examples):
+    source = Proteins(examples, TINY, seed=3)
+    batch = source.batch(0, len(examples))
+    targets = {tuple(row.tolist()) for row in batch.aatype}
+    assert len(targets) == len(examples)
+
+
+def test_alignments_find_their_structure(examples):
+    found = {x.chain.name: x.alignment for x in examples}
+    assert found["1BPI"] is not None and found["1BPI"].depth > 50
+    assert found["1L2Y"] is None
+
+
+def test_batches_of_different_lengths_train(examples, tmp_path):
+    source = Proteins(examples, TINY.replace(crop=64), seed=0)
+    t = Trainer(AlphaFold(TINY), source, Settings(steps=1, batch=3), tmp_path)
+    values = t.train_step(collate([source.batch(k, 1) for k in range(3)]))
+    assert values["loss"] > 0
