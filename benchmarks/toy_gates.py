@@ -1,6 +1,6 @@
 """Does co-evolution, and only co-evolution, decide the folds of the toy world? Two gates.
 
-    python benchmarks/toy_gates.py               # a few minutes; writes results/toy_gates.md
+    python -m benchmarks.toy_gates               # a few minutes; writes results/toy_gates.md
 
 1. Mean-field direct couplings find the contacts: precision of the L/2 best pairs >= 0.70.
 2. A network that sees only the frequencies of each column (and the query) does not: <= 0.32.
@@ -153,7 +153,7 @@ def main() -> None:
     lines = [
         "# Gates of the toy world",
         "",
-        f"`python benchmarks/toy_gates.py --seed {options.seed}`: {dials}; {options.families} "
+        f"`python -m benchmarks.toy_gates --seed {options.seed}`: {dials}; {options.families} "
         f"held-out families, {options.train} to learn from, {options.seconds:g} CPU-seconds per "
         f"predictor; {contact.sum() / contact.shape[0] / options.length:.2f} contacts and "
         f"{test.couplings.triu(SEPARATION).sum() / test.mask.sum():.2f} long-range couplings per "

@@ -1,6 +1,6 @@
 """Are toy proteins like proteins? Their geometry beside that of natural chains of the same length.
 
-    python benchmarks/toy_realism.py --natural CHAINS.npz    # writes results/toy_realism.*
+    python -m benchmarks.toy_realism --natural CHAINS.npz    # writes results/toy_realism.*
 
 CHAINS.npz holds coordinates of natural chains (arrays N, CA, C, O_rebuilt, offsets, and the masks
 compact and nr90); without it only the toy columns are filled.
@@ -144,7 +144,7 @@ def main() -> None:
     lines = [
         "# Toy proteins beside natural ones",
         "",
-        f"`python benchmarks/toy_realism.py --natural CHAINS.npz --seed {options.seed}`: means "
+        f"`python -m benchmarks.toy_realism --natural CHAINS.npz --seed {options.seed}`: means "
         "over chains (natural: compact, non-redundant).",
         "",
         "| mean over chains | " + " | ".join(columns) + " |",
