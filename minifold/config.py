@@ -89,9 +89,9 @@ class Config:
 
 _NANO = Config(
     name="nano",
-    c_m=32,
+    c_m=64,
     c_z=32,
-    c_s=64,
+    c_s=128,
     c_e=16,
     c_t=16,
     evoformer_blocks=1,
