@@ -188,9 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--minutes",
         type=_positive,
-        default=10.0,
+        default=7.0,
         metavar="M",
-        help="CPU minutes of training (default: %(default)s)",
+        help="minutes of training (default: %(default)s)",
     )
     _out(demo, "out/demo", "report.html and the predictions")
     return parser

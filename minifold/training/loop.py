@@ -32,6 +32,7 @@ class Settings:
 
     steps: int | None = None  # stop after so many steps ...
     minutes: float | None = None  # ... or minutes: CPU time of all threads, wall time on a GPU
+    wall: bool = False  # count wall time on a CPU too
     batch: int = 8  # 128
     micro_batch: int | None = None  # examples per backward pass, clipped together; 1
     learning_rate: float = 2e-3  # 1e-3
@@ -211,7 +212,8 @@ class Trainer:
 
     def _clock(self) -> float:
         """Seconds: CPU time of all threads on a CPU (fair on a busy machine), else wall time."""
-        return time.process_time() if self.device.type == "cpu" else time.perf_counter()
+        cpu = self.device.type == "cpu" and not self.settings.wall
+        return time.process_time() if cpu else time.perf_counter()
 
     def _postfix(self, running: dict[str, float]) -> str:
         parts = [f"step {self.step}", f"loss {running['loss']:.2f}"]
