@@ -142,9 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     fold.add_argument(
         "--recycles",
         type=_count(0),
-        default=3,
         metavar="N",
-        help="how often the result is fed back (default: %(default)s)",
+        help="how often the result is fed back (default: what the weights were trained with)",
     )
     _out(fold, "out", "prediction.cif, prediction.pdb, scores.json and view.html")
 

@@ -71,6 +71,9 @@ class Config:
     pae: bool = False  # predicted aligned error and pTM: the "_ptm" models
     pae_bins: int = 64
 
+    # Recycling: training draws 0 to this many (supplement 1.10), folding takes this many
+    recycles: int = 3
+
     # Size of the input (supplement 1.2)
     max_msa: int = 512  # rows of m: clusters, and templates where the model has them
     max_extra_msa: int = 1024
@@ -94,7 +97,7 @@ _NANO = Config(
     c_s=128,
     c_e=16,
     c_t=16,
-    evoformer_blocks=1,
+    evoformer_blocks=2,
     extra_msa_blocks=1,
     template_blocks=1,
     msa_heads=4,
@@ -116,6 +119,7 @@ _NANO = Config(
     start="line",
     templates=False,
     c_plddt=32,
+    recycles=1,
     max_msa=32,
     max_extra_msa=64,
     max_residues=256,

@@ -122,7 +122,7 @@ def load(name: str = DEFAULT_WEIGHTS) -> AlphaFold:
 def fold(
     source: str | Path | Alignment,
     weights: str | AlphaFold = DEFAULT_WEIGHTS,
-    recycles: int = 3,
+    recycles: int | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> Prediction:
@@ -131,7 +131,7 @@ def fold(
     Args:
         source: an alignment, the path of a .fasta, .a3m or .sto file, or a raw sequence.
         weights: a model, the name of shipped weights, or a weight file.
-        recycles: how often the result is fed back into the model.
+        recycles: how often the result is fed back; None takes what the model was trained with.
         seed: which sample of a deep alignment is used.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -143,6 +143,7 @@ def fold(
     about = {"weights": "given" if isinstance(weights, AlphaFold) else str(Path(weights).name)}
     where = choose_device(device)
     model = model.to(where).eval()
+    recycles = model.config.recycles if recycles is None else recycles
     started = time.perf_counter()
     batches = inference_batches(alignment, model.config, recycles, seed)
     with torch.no_grad():

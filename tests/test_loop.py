@@ -19,7 +19,7 @@ from minifold.training.sources import Proteins, read_examples
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = preset("nano").replace(
-    evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4, crop=24
+    evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4, crop=24, recycles=1
 )
 
 
@@ -95,11 +95,11 @@ def test_training_learns_and_logs(examples, tmp_path):
 
 
 def test_resuming_gives_the_bits_of_an_uninterrupted_run(examples, tmp_path):
-    whole = trainer(examples, tmp_path / "whole", steps=6, evaluations=3, max_recycles=1)
+    whole = trainer(examples, tmp_path / "whole", steps=6, evaluations=3)
     whole.run(quiet=True)
-    first = trainer(examples, tmp_path / "parts", steps=6, evaluations=3, max_recycles=1)
+    first = trainer(examples, tmp_path / "parts", steps=6, evaluations=3)
     first.run(quiet=True, stop_after=4)
-    second = trainer(examples, tmp_path / "parts", steps=6, evaluations=3, max_recycles=1)
+    second = trainer(examples, tmp_path / "parts", steps=6, evaluations=3)
     torch.manual_seed(99)
     second.resume()
     assert second.step == 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import random
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +41,6 @@ class Settings:
     final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
     clip: float = 1.0  # largest norm of a micro-batch's gradient; 0.1
     ema: float = 0.998  # decay of the weights' moving average; 0.999
-    max_recycles: int = 0  # each step draws 0 to so many; 3
     bf16: bool = False  # autocast; DeepMind trained in bfloat16
     seed: int = 0
     evaluations: int = 8  # how often the held-out proteins are measured
@@ -105,6 +104,7 @@ class Trainer:
             ],
             lr=settings.learning_rate,
             eps=1e-6,
+            fused=True,
         )
         self.step, self.spent = 0, 0.0  # steps done, minutes spent
         self.rows: list[dict[str, float]] = []
@@ -133,7 +133,8 @@ class Trainer:
         self.model.train()
         parameters = list(self.model.parameters())
         sums = [torch.zeros_like(p) for p in parameters]
-        recycles = random.Random(s.seed * 1_000_003 + self.step).randint(0, s.max_recycles)
+        draw = random.Random(s.seed * 1_000_003 + self.step)
+        recycles = draw.randint(0, self.model.config.recycles)  # Alg. 31 line 1
         size = batch.aatype.shape[0]
         micro = s.micro_batch or size
         values: dict[str, float] = {}
@@ -308,4 +309,6 @@ def hardware() -> str:
     """The machine in neutral words, for results files."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads, {sys.platform}"
+    return (
+        f"{platform.machine()} CPU, {os.cpu_count()} cores, threads used: {torch.get_num_threads()}"
+    )

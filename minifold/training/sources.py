@@ -14,9 +14,11 @@ from minifold.config import Config
 from minifold.data.features import Batch, collate, crop, make_batch
 from minifold.data.msa import Alignment, read_alignment
 from minifold.data.structures import Chain, read_structure
+from minifold.data.toyworld import ToyExamples, ToyWorld
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
-from minifold.training.metrics import evaluate
+from minifold.model.atoms import pseudo_beta
+from minifold.training.metrics import contact_precision, evaluate
 
 STRUCTURES = (".cif", ".mmcif", ".pdb", ".ent")
 ALIGNMENTS = (".a3m", ".sto", ".stockholm", ".afa")
@@ -84,7 +86,82 @@ class Proteins:
         return {key: float(np.mean([s[key] for s in scores])) for key in ("lddt_ca", "rmsd_ca")}
 
 
-def fold_example(model: AlphaFold, example: Example, recycles: int = 1) -> Chain:
+class ToyFamilies:
+    """Fresh families of the toy world at every step; families of another seed are held out.
+
+    Args:
+        config: sizes of the model.
+        length: residues, or a range.
+        depth: sequences of a family.
+        seed: of the training families.
+        held_out: how many families are measured.
+    """
+
+    measured = "held out"
+
+    def __init__(
+        self,
+        config: Config,
+        length: int | tuple[int, int] = (32, 48),
+        depth: int = 64,
+        seed: int = 0,
+        held_out: int = 24,
+    ):
+        self.config, self.seed = config, seed
+        self.world = ToyWorld(length=length, depth=depth, seed=seed)
+        unseen = ToyWorld(length=length, depth=depth, seed=seed + 1_000_003).sample(held_out)
+        self.held_out = [
+            Example(unseen.chain(n, f"toy{n}"), unseen.alignment(n, f"toy{n}"))
+            for n in range(held_out)
+        ]
+        self._block = (-1, None)  # the last block of examples that was made
+
+    def batch(self, step: int, size: int) -> Batch:
+        parts = []
+        for index in range(step * size, (step + 1) * size):
+            examples, n = self._examples(index // self.world.block), index % self.world.block
+            seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
+            parts.append(
+                make_batch(
+                    examples.alignment(n), examples.chain(n), self.config, seed, training=True
+                )
+            )
+        return collate(parts)
+
+    def _examples(self, block: int) -> ToyExamples:
+        if self._block[0] != block:
+            self._block = (block, self.world.make_block(block))
+        return self._block[1]
+
+    def measure(self, model: AlphaFold) -> dict[str, float]:
+        return measure_families(model, self.held_out)
+
+
+def measure_families(model: AlphaFold, examples: Sequence[Example]) -> dict[str, float]:
+    """Contact precision (top L/2, |i-j| >= 6), lDDT-Cα and RMSD (Å), means over the examples."""
+    from minifold.predict import fold
+
+    device = next(model.parameters()).device.type
+    scores = []
+    for example in examples:
+        prediction = fold(example.alignment, model, device=device)
+        scores.append(
+            {"precision": precision_of(prediction.contacts, example.chain)}
+            | evaluate(prediction.chain, example.chain)
+        )
+    keys = ("precision", "lddt_ca", "rmsd_ca")
+    return {key: float(np.mean([score[key] for score in scores])) for key in keys}
+
+
+def precision_of(contacts: np.ndarray, truth: Chain) -> float:
+    """Contact precision (top L/2, |i-j| >= 6) of any scores [n, n] against a structure."""
+    positions, mask = torch.from_numpy(truth.positions), torch.from_numpy(truth.mask)
+    beta, known = pseudo_beta(torch.from_numpy(truth.aatype).long(), positions, mask)
+    scores = torch.from_numpy(np.ascontiguousarray(contacts, dtype=np.float32))
+    return float(contact_precision(scores[None], beta[None], known[None])[0])
+
+
+def fold_example(model: AlphaFold, example: Example) -> Chain:
     """The structure the model predicts for an example, without a look at the truth."""
     from minifold.predict import fold
 
@@ -92,7 +169,7 @@ def fold_example(model: AlphaFold, example: Example, recycles: int = 1) -> Chain
     if alignment is None:
         alignment = Alignment.from_sequence(example.chain.sequence, example.chain.name)
     device = next(model.parameters()).device.type
-    return fold(alignment, model, recycles=recycles, device=device).chain
+    return fold(alignment, model, device=device).chain
 
 
 def read_examples(folder: str | Path) -> list[Example]:
