@@ -81,3 +81,15 @@ def test_nothing_to_train_on(tmp_path):
         read_examples(tmp_path)
     with pytest.raises(BadInput, match="no protein"):
         Proteins([], TINY)
+
+
+def test_a_few_proteins_are_learnt_with_unclamped_fape():
+    examples = [x for x in read_examples(DATA) if len(x.chain.sequence) < 40]
+
+    def clamped(**options) -> float:
+        source = Proteins(examples, TINY, **options)
+        flags = [source.batch(step, 8).use_clamped_fape for step in range(10)]
+        return float(torch.cat(flags).mean())
+
+    assert clamped() == 0.0
+    assert 0.75 < clamped(clamped_fraction=0.9) < 1.0

@@ -163,6 +163,7 @@ def make_batch(
     *,
     training: bool = False,
     mask_fraction: float | None = None,
+    clamped_fraction: float = CLAMPED_FRACTION,
 ) -> Batch:
     """Features of one protein (b = 1), in AlphaFold's order; the same seed gives the same batch.
 
@@ -174,6 +175,7 @@ def make_batch(
         training: delete blocks of the alignment (Alg. 1), and decide whether FAPE is clamped.
         mask_fraction: how many letters the masked-MSA task replaces. Default: 0.15 in training,
             else 0. DeepMind's released models were run with 0.15 also in inference.
+        clamped_fraction: how often FAPE is clamped in training; AlphaFold2: 0.9.
 
     Returns:
         A batch; ``true_msa`` and ``bert_mask`` are None where nothing is masked.
@@ -195,7 +197,7 @@ def make_batch(
     if chain is not None:
         features |= _truth(chain)
         if training:
-            features["use_clamped_fape"] = np.float32(rng.random() < CLAMPED_FRACTION)
+            features["use_clamped_fape"] = np.float32(rng.random() < clamped_fraction)
     return Batch(**{name: torch.as_tensor(value)[None] for name, value in features.items()})
 
 
