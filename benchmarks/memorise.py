@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/memorise"))
     parser.add_argument("--publish", action="store_true", help="write weights/seven-nano")
     parser.add_argument("--one", type=float, default=1.9, help="CPU minutes for Trp-cage alone")
-    parser.add_argument("--all", type=float, default=14.5, help="CPU minutes for all proteins")
+    parser.add_argument("--all", type=float, default=14.3, help="CPU minutes for all proteins")
     a = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()

@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--minutes",
         type=_positive,
-        default=7.0,
+        default=8.5,
         metavar="M",
         help="minutes of training (default: %(default)s)",
     )

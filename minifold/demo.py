@@ -38,7 +38,7 @@ MEMORY = (
 
 def run(
     folder: str | Path,
-    minutes: float = 7.0,
+    minutes: float = 8.5,
     seed: int = 0,
     quiet: bool = False,
     as_json: bool = False,
@@ -55,7 +55,7 @@ def run(
     examples = read_examples(DATA)
     config = preset("nano")
     torch.manual_seed(seed)
-    settings = replace(SEVEN, minutes=minutes, wall=True, seed=seed)
+    settings = replace(SEVEN, minutes=minutes, wall=True, learning_rate=3e-3, seed=seed)
     trainer = Trainer(AlphaFold(config), Proteins(examples, config, seed=seed), settings, folder)
     size = sum(p.numel() for p in trainer.model.parameters())
     say(
