@@ -204,7 +204,7 @@ class Trainer:
                 self.spent += (self._clock() - started) / 60
                 at = self.step if s.minutes is None else min(total, round(60 * self.spent))
                 bar.update(at - bar.n)
-                bar.set_postfix_str(self._postfix(running))
+                bar.set_postfix_str(self._postfix(running), refresh=False)
                 if done < len(marks) and self.progress() >= marks[done]:
                     done += 1
                     self._log(running)
