@@ -84,7 +84,7 @@ def _train(a: argparse.Namespace) -> dict | None:
         data=a.data,
         folder=a.out,
         steps=a.steps,
-        minutes=a.minutes if a.steps is None or a.minutes is not None else None,
+        minutes=a.minutes,
         seed=a.seed,
         device=a.device,
         resume=a.resume,

@@ -51,7 +51,7 @@ def _sequences(batch) -> list[str]:
     return [aatype_to_sequence(row[:n].numpy()) for row, n in zip(batch.aatype, lengths)]
 
 
-def test_the_truth_has_full_contact_precision(toy):
+def test_true_distances_have_the_best_contact_precision(toy):
     chain = toy.held_out[0].chain
     x = torch.from_numpy(chain.positions)
     glycine = np.array([letter == "G" for letter in chain.sequence])

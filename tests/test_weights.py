@@ -199,7 +199,7 @@ def test_npz_files_of_other_programs(tiny, tmp_path):
 def test_safetensors_round_trip(tmp_path):
     model = small_model()
     path = tmp_path / "folder" / "w.safetensors"
-    weights.save(model, path, trained_on="nothing")
+    weights.save(model, path)
     again = minifold.predict.load(str(path))
     assert again.config == model.config and not again.training
     for p, q in zip(model.parameters(), again.parameters()):

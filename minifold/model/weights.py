@@ -360,15 +360,18 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise BadInput(f"{path}: not a readable .npz weight file ({error})") from None
 
 
-def save(model: AlphaFold, path: str | Path, **about: str) -> None:
+def save(model: AlphaFold, path: str | Path) -> None:
     """Write weights and config to a safetensors file (a temporary name first, then renamed)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    metadata = {"minifold_config": json.dumps(asdict(model.config)), **about}
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    metadata = {"minifold_config": json.dumps(asdict(model.config))}
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> AlphaFold:

@@ -36,12 +36,10 @@ class Settings:
     batch: int = 8  # 128
     micro_batch: int | None = None  # examples per backward pass, clipped together; 1
     learning_rate: float = 2e-3  # 1e-3
-    structure_rate: float = 1.0  # factor of the learning rate in the structure module; 1
     warmup: int = 50  # steps; 1000
     final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
     clip: float = 1.0  # largest norm of a micro-batch's gradient; 0.1
     ema: float = 0.998  # decay of the weights' moving average; 0.999
-    bf16: bool = False  # autocast; DeepMind trained in bfloat16
     seed: int = 0
     evaluations: int = 8  # how often the held-out proteins are measured
     loss: LossWeights = field(default_factory=LossWeights)
@@ -94,17 +92,8 @@ class Trainer:
             set_attention(self.model, "clear")
         self.average = AlphaFold(model.config).to(self.device).eval().requires_grad_(False)
         self.average.load_state_dict(model.state_dict())
-        structure = list(model.structure_module.parameters())
-        chosen = {id(p) for p in structure}
-        rest = [p for p in model.parameters() if id(p) not in chosen]
         self.optimizer = torch.optim.Adam(
-            [
-                {"params": rest, "factor": 1.0},
-                {"params": structure, "factor": settings.structure_rate},
-            ],
-            lr=settings.learning_rate,
-            eps=1e-6,
-            fused=True,
+            model.parameters(), lr=settings.learning_rate, eps=1e-6, fused=True
         )
         self.step, self.spent = 0, 0.0  # steps done, minutes spent
         self.rows: list[dict[str, float]] = []
@@ -140,8 +129,7 @@ class Trainer:
         values: dict[str, float] = {}
         for start in range(0, size, micro):
             part = batch.map(lambda x, a=start: x[a : a + micro]).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
-                output = self.model(part, recycles=recycles)
+            output = self.model(part, recycles=recycles)
             losses = loss(output, part, s.loss)
             losses["total"].backward()
             share = part.aatype.shape[0] / size
@@ -160,7 +148,7 @@ class Trainer:
         for parameter, total in zip(parameters, sums):
             parameter.grad = total
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate() * group["factor"]
+            group["lr"] = self.learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_average()

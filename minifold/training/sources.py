@@ -42,7 +42,7 @@ class Source(Protocol):
         """The examples of a step; the same step gives the same examples."""
 
     def measure(self, model: AlphaFold) -> dict[str, float]:
-        """Scores of the model on proteins for the log, held out or not as `name` says."""
+        """Scores of the model for the log: on held-out proteins, if the source has any."""
 
 
 class Proteins:
@@ -70,7 +70,6 @@ class Proteins:
         self.examples, self.config, self.seed = list(examples), config, seed
         self.clamped_fraction = clamped_fraction
         self.held_out = list(held_out) or self.examples
-        self.measured = "held out" if held_out else "trained on"
 
     def batch(self, step: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
@@ -107,8 +106,6 @@ class ToyFamilies:
         seed: of the training families.
         held_out: how many families are measured.
     """
-
-    measured = "held out"
 
     def __init__(
         self,
