@@ -747,7 +747,7 @@ assert abs(result.item() - 45.9415) < 1e-3
 # compared with the wrong neighbour:
 
 # %%
-from minifold.checks import found, typos
+from minifold.checks.lesson_01 import found, typos
 
 print(f"Ivanov and Ianov: {similarity('Ianov', 'Ivanov'):.2f}")
 tests = typos()  # 120 misspelt names: a letter lost, added, changed or swapped
