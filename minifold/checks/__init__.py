@@ -2,9 +2,9 @@
 
 A check calls the student's function on small inputs. It accepts every right answer, whether the
 function works on lists, dicts, arrays or tensors, and says of a wrong one what differs and where.
-The exercises of lesson NN are in ``lesson_NN.py``. To add one, write a function there, registered with
-``@exercise(name)``: it raises `CheckFailed` with one clear message, or returns one line that
-says what was right.
+The exercises of lesson NN are in ``lesson_NN.py``. To add one, write a function there under
+``@exercise(name)``: it raises `CheckFailed` with one clear message, or returns one line that says
+what was right.
 """
 
 from __future__ import annotations
