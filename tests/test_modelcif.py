@@ -101,7 +101,9 @@ def test_unknown_residues_and_numbers_with_gaps_in_gemmi(prediction):
     assert [residue.label_seq for residue in chain] == numbers
     (entity,) = table(text, "entity_poly")
     assert "(UNK)" in entity["pdbx_seq_one_letter_code"] and entity["nstd_monomer"] == "yes"
-    assert [row["mon_id"] for row in table(text, "entity_poly_seq")] == [r.name for r in chain]
+    sequence = table(text, "entity_poly_seq")
+    assert [row["mon_id"] for row in sequence] == [residue.name for residue in chain]
+    assert [int(row["num"]) for row in sequence] == numbers
 
 
 def test_numbers_have_the_precision_of_the_alphafold_database(prediction):
