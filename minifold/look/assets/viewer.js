@@ -25,6 +25,8 @@
     return library;
   }
 
+  window.minifold3Dmol = load;  // for other scripts of the page; resolves when $3Dmol is there
+
   function element(parent, tag, properties) {
     const made = Object.assign(document.createElement(tag), properties);
     parent.appendChild(made);
