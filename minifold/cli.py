@@ -1,4 +1,4 @@
-"""The command line: ``minifold fold | evaluate | train | world | demo``.
+"""The command line: ``minifold fold | evaluate | train | world | fetch | demo``.
 
 Every command has ``--help`` and ``--quiet``; results go to standard output (as one JSON object
 with ``--json``), everything else to standard error. Bad input: one line and exit code 2.
@@ -111,11 +111,60 @@ def _world(a: argparse.Namespace) -> dict | None:
     return None
 
 
+def _fetch(a: argparse.Namespace) -> dict | None:
+    if a.structures and not a.short_chains:
+        raise BadInput("--from says where --short-chains come from; give --short-chains N as well")
+    if not (a.names or a.msa or a.short_chains):
+        raise BadInput("nothing to fetch; name something, see minifold fetch --help")
+    from minifold.data.fetch import align, fetch
+
+    paths = fetch(a.names, a.out, quiet=a.quiet)
+    if a.msa:
+        paths += align(a.msa, a.out, quiet=a.quiet)
+    result: dict = {"files": [str(path) for path in paths]}
+    if a.short_chains:
+        from minifold.data.short_chains import build
+
+        result["short_chains"] = build(
+            a.short_chains, a.out, a.structures, seed=a.seed, quiet=a.quiet
+        )
+    if a.json:
+        return result
+    if not a.quiet:
+        print("\n".join(result["files"] + _short_chains(result.get("short_chains"), a.out)))
+    return None
+
+
+def _short_chains(made: dict | None, folder: Path) -> list[str]:
+    """What was made and why other chains were not taken, as lines."""
+    if made is None:
+        return []
+    return [
+        f"{made['chains']} chains from {made['files']} files: {made['train']} to train on, "
+        f"{made['val']} held out, in {made['clusters']} clusters",
+        *(f"not taken: {number:6} {reason}" for reason, number in made["dropped"].items()),
+        f"{folder / 'train'}, {folder / 'val'} and {folder / 'manifest.csv'}",
+    ]
+
+
 def _demo(a: argparse.Namespace) -> dict | None:
     from minifold.demo import run
 
     _one_thread()
     return run(a.out, minutes=a.minutes, seed=a.seed, quiet=a.quiet, as_json=a.json)
+
+
+FETCH_HELP = """\
+forms of NAME:
+  1UBQ       entry of the PDB             1ubq.cif
+  P00974     sequence in UniProt          P00974.fasta
+  AF-P00974  model in the AlphaFold DB    AF-P00974-F1.cif
+  PF00014    seed alignment in Pfam       PF00014.sto  (PF00014.full: the full one)
+  1BPI_A     alignment in OpenProteinSet  1bpi_A.a3m
+
+What was fetched is kept in ~/.cache/minifold (or MINIFOLD_CACHE) and checked when it is used
+again; broken downloads are continued. minifold train --data DIR/train trains on short chains.
+"""
 
 
 # --- Their arguments --------------------------------------------------------------------------
@@ -182,6 +231,32 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--length", type=_count(1), default=32, help="residues (default: 32)")
     world.add_argument("--depth", type=_count(1), default=64, help="sequences (default: 64)")
     _out(world, "out/world", "NAME.cif and NAME.a3m")
+
+    fetch = add("fetch", _fetch, "get proteins, families and alignments from public databases")
+    fetch.formatter_class = argparse.RawDescriptionHelpFormatter
+    fetch.epilog = FETCH_HELP
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="what to get, forms below")
+    fetch.add_argument(
+        "--msa",
+        type=Path,
+        metavar="QUERY.fasta",
+        help="send these sequences to ColabFold's public server; writes an alignment of each",
+    )
+    fetch.add_argument(
+        "--short-chains",
+        type=_count(1),
+        metavar="N",
+        help="a training set of up to N X-ray chains of 30 to 100 residues, 2.5 Å or better, in "
+        "train/ and val/ without homology between them, and manifest.csv",
+    )
+    fetch.add_argument(
+        "--from",
+        dest="structures",
+        type=Path,
+        metavar="FOLDER",
+        help="take the short chains from the structure files in a folder, not from the PDB",
+    )
+    _out(fetch, ".", "the files")
 
     demo = add("demo", _demo, "train on the shipped proteins, fold them, write a report")
     demo.add_argument(

@@ -87,6 +87,27 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
         raise BadInput(f"{path} has names that are not text; download it again") from None
 
 
+def protein_chains(path: str | Path) -> dict[str, str]:
+    """Entity → author's name of its first chain, for each protein of L-amino acids in a file.
+
+    Raises:
+        BadInput: as ``read_structure``.
+    """
+    structure = _parse(Path(path))
+    first: dict[str, str] = {}
+    for chain in structure[0]:
+        for span in chain.subchains():
+            entity = structure.get_entity_of(span)
+            if entity is None or entity.entity_type != gemmi.EntityType.Polymer:
+                continue
+            kind = entity.polymer_type
+            if kind == gemmi.PolymerType.Unknown:
+                kind = span.check_polymer_type()
+            if kind == gemmi.PolymerType.PeptideL:
+                first.setdefault(entity.name, chain.name)
+    return first
+
+
 def _read(path: Path, chain: str | None, model: int) -> Chain:
     structure = _parse(path)
     if not 0 <= model < len(structure):
