@@ -210,6 +210,7 @@ def test_rows_are_kept_or_averaged_on_the_fly(model, batch, everything, chunk):
         close(some[name], everything[name][[0, 4]])
         close(mean[name], everything[name].mean(0))
     assert some["recycle0/evoformer.1/z"].shape == (N, N, 12)
+    assert some["input/rows"].tolist() == [0, 4] and "input/rows" not in mean
     column = "recycle0/extra_msa.0/msa_column"  # of Algorithm 19 all columns stay
     close(mean[column], everything[column])
 

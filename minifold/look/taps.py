@@ -20,7 +20,8 @@ member on) a name goes on as follows; k is a block, T a template, l a layer of t
       ipa                          [h, i, j], weights; ipa_scalar, ipa_pair, ipa_points: the three
                                    parts of their logits
 
-``input/aatype`` and ``input/residue_index`` are always there. Hooks do the work and are gone when
+``input/aatype`` and ``input/residue_index`` are always there, with ``keep=[...]`` also the numbers
+of the rows, ``input/rows``. Hooks do the work and are gone when
 the context ends: without it the model is as it was. Attention that is recorded takes the clear
 path by itself, all other the path it had.
 """
@@ -238,6 +239,8 @@ class _Recorder:
             raise BadInput(f"no protein {self.member} in a batch of {len(batch.aatype)}")
         for name, value in zip(INPUTS, (batch.aatype, batch.residue_index)):
             self.arrays[name] = value[self.member].cpu().numpy().copy()
+        if isinstance(self.keep, list):
+            self.arrays["input/rows"] = np.array(self.keep)
 
     def _new_template(self, _: tuple) -> None:
         self.template += 1
