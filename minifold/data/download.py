@@ -22,6 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
@@ -253,7 +254,7 @@ def _validator_file(part: Path) -> Path:
     return part.with_name(part.name + ".etag")
 
 
-def _remember_validator(headers: Mapping[str, str], file: Path) -> None:
+def _remember_validator(headers: Message, file: Path) -> None:
     """Keep the strong ETag or the date of a response; without one nothing can be resumed."""
     tag = headers.get("ETag", "")
     value = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
@@ -263,12 +264,12 @@ def _remember_validator(headers: Mapping[str, str], file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _first_byte(headers: Mapping[str, str]) -> int | None:
+def _first_byte(headers: Message) -> int | None:
     found = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def _retry_after(headers: Message) -> float:
     """Seconds that the server asks to wait: a number or a date; 0 without or with nonsense."""
     value = (headers.get("Retry-After") or "").strip()
     if value.isdigit():

@@ -58,7 +58,7 @@ PUBLIC = Sources()
 def fetch(
     names: Sequence[str],
     folder: str | Path,
-    sources: Sources = PUBLIC,
+    sources: Sources | None = None,
     downloader: Downloader | None = None,
     quiet: bool = False,
 ) -> list[Path]:
@@ -67,7 +67,7 @@ def fetch(
     Args:
         names: any of the forms of ``KINDS``.
         folder: where the files go.
-        sources: where the databases answer.
+        sources: where the databases answer; default: ``PUBLIC``.
         downloader: how to get them; default: with the user's cache.
         quiet: no progress bar, and nothing about attempts that failed.
 
@@ -77,7 +77,7 @@ def fetch(
     Raises:
         BadInput: a name of no known form, something that does not exist, or no answer.
     """
-    downloader = downloader or default_downloader(quiet)
+    sources, downloader = sources or PUBLIC, downloader or default_downloader(quiet)
     folder = Path(folder)
     plans = [(kind, match) for kind, match in map(_kind, names)]
     paths = []
@@ -231,7 +231,7 @@ def merged(texts: Sequence[bytes], name: str) -> Alignment:
 def align(
     query: str | Path,
     folder: str | Path,
-    sources: Sources = PUBLIC,
+    sources: Sources | None = None,
     downloader: Downloader | None = None,
     quiet: bool = False,
 ) -> list[Path]:
@@ -243,7 +243,7 @@ def align(
     Raises:
         BadInput: the file is not FASTA or has no protein, or the server does not deliver.
     """
-    downloader = downloader or default_downloader(quiet)
+    sources, downloader = sources or PUBLIC, downloader or default_downloader(quiet)
     records = [(name, letters.upper().rstrip("*")) for name, letters in read_fasta(query)]
     if not records:
         raise BadInput(f"{query} has no sequence")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from minifold.errors import BadInput
@@ -47,4 +48,5 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be a file
+            temporary.unlink(missing_ok=True)

@@ -62,7 +62,7 @@ def build(
     count: int,
     folder: str | Path,
     structures: str | Path | None = None,
-    sources: Sources = PUBLIC,
+    sources: Sources | None = None,
     downloader: Downloader | None = None,
     seed: int = 0,
     quiet: bool = False,
@@ -73,7 +73,7 @@ def build(
         count: how many chains, at most.
         folder: where they go.
         structures: a folder of structure files to take them from; None: from the PDB.
-        sources: where the PDB answers.
+        sources: where the PDB answers; default: ``PUBLIC``.
         downloader: how to ask it; default: with the user's cache.
         seed: of the order in which candidates are looked at, and of the split.
         quiet: no progress bars.
@@ -88,7 +88,7 @@ def build(
     rng = np.random.default_rng(seed)
     if structures is None:
         downloader = downloader or default_downloader(quiet)
-        candidates = _from_pdb(sources, downloader, rng)
+        candidates = _from_pdb(sources or PUBLIC, downloader, rng)
     else:
         candidates = _from_folder(Path(structures), rng)
     found, dropped, files = _collect(candidates, count, quiet)
