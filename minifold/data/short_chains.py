@@ -11,8 +11,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from minifold.data.download import Downloader
+from minifold.data.download import Downloader, NotThere
 from minifold.data.fetch import PUBLIC, Sources, default_downloader, entry_file
 from minifold.data.files import write_text
 from minifold.data.residues import ATOM_INDEX
@@ -98,9 +99,10 @@ def build(
     found.sort(key=lambda one: one.name)
     labels = clusters([one.chain.sequence for one in found], quiet)
     held_out = split(labels, rng)
-    for one, val in zip(found, held_out):
-        write_structure(one.chain, Path(folder) / _part(val) / f"{one.name}.cif")
-    write_text(Path(folder) / "manifest.csv", _manifest(found, labels, held_out))
+    parts = ["val" if out else "train" for out in held_out]
+    for one, part in zip(found, parts):
+        write_structure(one.chain, Path(folder) / part / f"{one.name}.cif")
+    write_text(Path(folder) / "manifest.csv", _manifest(found, labels, parts))
     return {
         "files": files,
         "chains": len(found),
@@ -111,26 +113,31 @@ def build(
     }
 
 
-def _part(held_out: bool) -> str:
-    return "val" if held_out else "train"
-
-
-def _manifest(found: Sequence[Found], labels: np.ndarray, held_out: np.ndarray) -> str:
+def _manifest(found: Sequence[Found], labels: np.ndarray, parts: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for one, cluster, val in zip(found, labels.tolist(), held_out):
+    for one, cluster, part in zip(found, labels.tolist(), parts):
         c = one.chain
         row = (one.name, c.chain_id, len(c.sequence), f"{c.resolution:.2f}", c.method, cluster)
-        writer.writerow([*row, _part(val), one.source])
+        writer.writerow([*row, part, one.source])
     return text.getvalue()
 
 
 # --- Candidates -----------------------------------------------------------------------------------
 
 
-def _from_folder(folder: Path, rng: np.random.Generator) -> Iterator[tuple[Path, str, None]]:
-    """Every structure file below a folder: path, what to call it, and no wanted entity."""
+@dataclass(frozen=True)
+class Candidate:
+    """A structure file that may have a chain to train on."""
+
+    get: Callable[[], Path]
+    source: str  # what the manifest says
+    entity: str | None = None  # the protein that is wanted; None: all
+
+
+def _from_folder(folder: Path, rng: np.random.Generator) -> Iterator[Candidate]:
+    """Every structure file below a folder, in random order."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder; give one with structure files")
     suffixes = CIF_SUFFIXES + PDB_SUFFIXES
@@ -140,18 +147,18 @@ def _from_folder(folder: Path, rng: np.random.Generator) -> Iterator[tuple[Path,
         if path.is_file() and path.name.lower().removesuffix(".gz").endswith(suffixes)
     ]
     for k in rng.permutation(len(files)):
-        yield files[k], files[k].relative_to(folder).as_posix(), None
+        yield Candidate(partial(Path, files[k]), files[k].relative_to(folder).as_posix())
 
 
 def _from_pdb(
     sources: Sources, downloader: Downloader, rng: np.random.Generator
-) -> Iterator[tuple[Path, str, str]]:
-    """Entries with a short chain: path, address, and which entity of the entry it is."""
+) -> Iterator[Candidate]:
+    """Entries of the PDB with a short chain, in random order."""
     names = search(sources, downloader)
     for k in rng.permutation(len(names)):
         entry, entity = names[k].split("_")
         source = f"{sources.rcsb}/{entry.lower()}.cif.gz"
-        yield entry_file(entry, sources, downloader), source, entity
+        yield Candidate(partial(entry_file, entry, sources, downloader), source, entity)
 
 
 def search(sources: Sources, downloader: Downloader) -> list[str]:
@@ -201,7 +208,7 @@ def search(sources: Sources, downloader: Downloader) -> list[str]:
 
 
 def _collect(
-    candidates: Iterator[tuple[Path, str, str | None]], count: int, quiet: bool
+    candidates: Iterator[Candidate], count: int, quiet: bool
 ) -> tuple[list[Found], Counter, int]:
     """The first ``count`` chains that qualify, why others do not, and how many files were read."""
     found: dict[str, Found] = {}
@@ -209,14 +216,14 @@ def _collect(
     dropped: Counter = Counter()
     files = 0
     with tqdm(total=count, desc="chains", disable=quiet) as bar:
-        for path, source, entity in candidates:
-            files += 1
+        for candidate in candidates:
             try:
-                names = protein_chains(path)
-                wanted = names.values() if entity is None else [names[entity]]
-                chains = [read_structure(path, chain=name) for name in wanted]
-            except (BadInput, KeyError):
-                chains = []
+                path = candidate.get()
+            except NotThere:
+                dropped["entry without a file"] += 1
+                continue
+            files += 1
+            chains = _chains(path, candidate.entity)
             if not chains:
                 dropped["no protein that can be read"] += 1
             for chain in chains:
@@ -228,11 +235,21 @@ def _collect(
                     continue
                 seen.add(chain.sequence)
                 name = _name(chain, {key.lower() for key in found})
-                found[name] = Found(name, chain, source)
+                found[name] = Found(name, chain, candidate.source)
                 bar.update()
                 if len(found) == count:
                     return list(found.values()), dropped, files
     return list(found.values()), dropped, files
+
+
+def _chains(path: Path, entity: str | None) -> list[Chain]:
+    """One chain of each protein in a file, or of the wanted one; none of a file that is broken."""
+    try:
+        names = protein_chains(path)
+        wanted = names.values() if entity is None else [names[entity]]
+        return [read_structure(path, chain=name) for name in wanted]
+    except (BadInput, KeyError):
+        return []
 
 
 def _name(chain: Chain, taken: set[str]) -> str:
