@@ -1,4 +1,4 @@
-"""The command line: ``minifold fold | evaluate | train | world | fetch | demo``.
+"""The command line: ``minifold fold | evaluate | train | world | fetch | attention | demo``.
 
 Every command has ``--help`` and ``--quiet``; results go to standard output (as one JSON object
 with ``--json``), everything else to standard error. Bad input: one line and exit code 2.
@@ -147,6 +147,20 @@ def _short_chains(made: dict | None, folder: Path) -> list[str]:
     ]
 
 
+def _attention(a: argparse.Namespace) -> dict | None:
+    from minifold.look.attention_view import attend, write_attention
+
+    if not str(a.weights).endswith(".npz"):
+        _one_thread()
+    taps, prediction = attend(a.input, a.weights, a.recycles, a.seed, a.device)
+    paths = write_attention(a.out, taps, prediction.chain, f"Attention: {prediction.name}")
+    if a.json:
+        return {"files": [str(path) for path in paths]}
+    if not a.quiet:
+        print("\n".join(str(path) for path in paths))
+    return None
+
+
 def _demo(a: argparse.Namespace) -> dict | None:
     from minifold.demo import run
 
@@ -180,20 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     add = _adder(commands)
 
     fold = add("fold", _fold, "predict a structure from a sequence or an alignment")
-    fold.add_argument("input", help="a .fasta, .a3m or .sto file (query first), or a raw sequence")
-    fold.add_argument(
-        "--weights",
-        default="seven-nano",
-        metavar="NAME|FILE",
-        help="shipped weights, a .safetensors file, or DeepMind's params_model_*.npz "
-        "(default: %(default)s)",
-    )
-    fold.add_argument(
-        "--recycles",
-        type=_count(0),
-        metavar="N",
-        help="how often the result is fed back (default: what the weights were trained with)",
-    )
+    _protein(fold)
     _out(fold, "out", "prediction.cif, prediction.pdb, scores.json and view.html")
 
     evaluate = add("evaluate", _evaluate, "score a predicted structure against the true one")
@@ -258,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _out(fetch, ".", "the files")
 
+    attention = add("attention", _attention, "write what the model attends to while it folds")
+    _protein(attention)
+    _out(attention, "out/attention", "attention.html, a picture of each kind, and attention.npz")
+
     demo = add("demo", _demo, "train on the shipped proteins, fold them, write a report")
     demo.add_argument(
         "--minutes",
@@ -288,6 +293,26 @@ def _adder(commands) -> Callable[..., argparse.ArgumentParser]:
         return command
 
     return add
+
+
+def _protein(command: argparse.ArgumentParser) -> None:
+    """What is folded, and by which weights."""
+    command.add_argument(
+        "input", help="a .fasta, .a3m or .sto file (query first), or a raw sequence"
+    )
+    command.add_argument(
+        "--weights",
+        default="seven-nano",
+        metavar="NAME|FILE",
+        help="shipped weights, a .safetensors file, or DeepMind's params_model_*.npz "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--recycles",
+        type=_count(0),
+        metavar="N",
+        help="how often the result is fed back (default: what the weights were trained with)",
+    )
 
 
 def _out(command: argparse.ArgumentParser, default: str, what: str) -> None:
