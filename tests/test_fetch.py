@@ -34,6 +34,7 @@ BPTI = ROOT / "data" / "structures" / "1bpi.cif"
 KUNITZ = ROOT / "data" / "sample_msas" / "kunitz_1bpi.a3m"
 PACKED = gzip.compress(UBIQUITIN.read_bytes())
 ENTRY = "/pdb/1ubq.cif.gz"
+FASTA = b">sp|P00974|BPT1_BOVIN\nMKMSRLCLSVALLVLLGTLAASTPGCDTSNQAKAQRPDFCLEPPYTGPC\n"
 SEED = b"# STOCKHOLM 1.0\nfirst/1-4  AC-D\nsecond/2-5 A.GD\n//\n"
 
 
@@ -113,7 +114,6 @@ def test_a_name_without_a_form_fetches_nothing(server, downloader, tmp_path, nam
 
 
 def test_each_database_gives_its_file(server, downloader, tmp_path):
-    fasta = b">sp|P00974|BPT1_BOVIN\nMKMSRLCLSVALLVLLGTLAASTPGCDTSNQAKAQRPDFCLEPPYTGPC\n"
     rows = KUNITZ.read_bytes().split(b">")
     query, others = b">" + rows[1], [b">" + row for row in rows[2:]]
     found = [
@@ -121,7 +121,7 @@ def test_each_database_gives_its_file(server, downloader, tmp_path):
     ]
     server.answers = {
         ENTRY: [Answer(PACKED)],
-        "/uniprot/P00974.fasta": [Answer(fasta)],
+        "/uniprot/P00974.fasta": [Answer(FASTA)],
         "/alphafold/P00974": [Answer(json.dumps(found).encode())],
         "/m.cif": [Answer(BPTI.read_bytes())],
         "/pfam/PF00014/?annotation=alignment:seed": [Answer(gzip.compress(SEED))],
@@ -136,7 +136,7 @@ def test_each_database_gives_its_file(server, downloader, tmp_path):
         "1bpi_A.a3m",
     ]  # fmt: skip
     contents = [path.read_bytes() for path in paths[:5]]
-    assert contents == [UBIQUITIN.read_bytes(), fasta, BPTI.read_bytes(), SEED, SEED + b"\n"]
+    assert contents == [UBIQUITIN.read_bytes(), FASTA, BPTI.read_bytes(), SEED, SEED + b"\n"]
     assert read_alignment(paths[3]).query == "ACD"
     merged, whole = read_alignment(paths[5]), deduplicate(read_alignment(KUNITZ))
     assert merged.names[0] == "1bpi_A" and merged.names[1:] == whole.names[1:]
@@ -388,6 +388,28 @@ def test_servers_that_cannot_continue(server, downloader, tmp_path, second):
     server.answers[ENTRY] = [first, second, last]
     (path,) = get(server, downloader, tmp_path, "1UBQ")
     assert path.read_bytes() == UBIQUITIN.read_bytes()
+
+
+def test_another_part_than_was_asked_for_is_not_taken(server, downloader, tmp_path):
+    wrong = {"Content-Range": f"bytes 10-49/{len(FASTA)}"}
+    server.answers["/uniprot/P00974.fasta"] = [
+        Answer(FASTA, etag='"v1"', sent=20),
+        Answer(FASTA[10:50], 206, wrong, etag='"v1"', ranges=False),
+        Answer(FASTA, etag='"v1"'),
+    ]
+    (path,) = get(server, downloader, tmp_path, "P00974")
+    assert path.read_bytes() == FASTA
+
+
+def test_the_tag_of_an_older_file_is_forgotten(server, downloader, tmp_path):
+    new = FASTA.replace(b"M", b"A")
+    server.answers["/uniprot/P00974.fasta"] = [
+        Answer(FASTA, etag='"v1"', sent=20),
+        Answer(new, sent=30),
+        Answer(FASTA, etag='"v1"'),
+    ]
+    (path,) = get(server, downloader, tmp_path, "P00974")
+    assert path.read_bytes() == FASTA and "Range" not in server.requests[2][2]
 
 
 def test_without_a_tag_a_download_starts_again(server, downloader, tmp_path):

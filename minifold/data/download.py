@@ -30,6 +30,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from tqdm import tqdm
+
 from minifold import __version__
 from minifold.data.files import write_bytes, write_text
 from minifold.errors import BadInput
@@ -69,6 +71,7 @@ class Downloader:
             by chance, so that many clients do not come back at the same moment. A server's
             Retry-After counts if it is longer.
         say: called with one line when an attempt fails or a cached file is damaged.
+        bar: whether a download of more than two seconds shows a progress bar.
     """
 
     cache: Path
@@ -76,6 +79,7 @@ class Downloader:
     timeout: float = 30.0
     pause: float = 1.0
     say: Callable[[str], None] = lambda line: None
+    bar: bool = False
 
     def file(self, url: str, starts: tuple[bytes, ...] = ()) -> Path:
         """The cached copy of a file; fetched if there is none, or if it is damaged.
@@ -166,18 +170,27 @@ class Downloader:
                 part.unlink()
                 raise Incomplete("the server sent another part than was asked for")
             length = response.headers.get("Content-Length")
-            with part.open("ab") as file:
+            total = None if length is None else done + int(length)
+            with part.open("ab") as file, self._progress(part, done, total) as bar:
                 while chunk := response.read1(CHUNK):
                     file.write(chunk)
+                    bar.update(len(chunk))
         data = part.read_bytes()
-        if length is not None and len(data) < done + int(length):
-            raise Incomplete(f"{len(data)} of {done + int(length)} bytes arrived")
+        if total is not None and len(data) < total:
+            raise Incomplete(f"{len(data)} of {total} bytes arrived")
         try:
             unpacked(data)
         except (EOFError, OSError, zlib.error):
             part.unlink()
             raise Incomplete("the gzip file is cut off or damaged") from None
         return data
+
+    def _progress(self, part: Path, done: int, total: int | None) -> tqdm:
+        name = part.name.split("-", 1)[1].removesuffix(".part")
+        return tqdm(
+            desc=name, initial=done, total=total, unit="B", unit_scale=True, delay=2.0,
+            leave=False, disable=not self.bar,
+        )  # fmt: skip
 
     def _repeat(self, url: str, attempt: Callable[[], T]) -> T:
         """The result of an attempt; after failures that may pass, of a later one."""

@@ -87,9 +87,9 @@ def fetch(
 
 
 def default_downloader(quiet: bool = False) -> Downloader:
-    """With the user's cache; says on standard error what goes wrong, unless quiet."""
+    """With the user's cache; tells on standard error how it goes, unless quiet."""
     say = (lambda line: None) if quiet else (lambda line: tqdm.write(line, file=sys.stderr))
-    return Downloader(default_cache(), say=say)
+    return Downloader(default_cache(), say=say, bar=not quiet)
 
 
 # --- One database each ----------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def merged(texts: Sequence[bytes], name: str) -> Alignment:
     with TemporaryDirectory() as folder:
         for text in texts:
             path = Path(folder) / f"{name}.a3m"
-            write_text(path, text.decode(errors="replace").replace("\0", ""))
+            write_text(path, text.decode(errors="replace"))
             try:
                 parts.append(read_alignment(path))
             except BadInput as error:
