@@ -188,9 +188,15 @@ class Downloader:
     def _progress(self, part: Path, done: int, total: int | None) -> tqdm:
         name = part.name.split("-", 1)[1].removesuffix(".part")
         return tqdm(
-            desc=name, initial=done, total=total, unit="B", unit_scale=True, delay=2.0,
-            leave=False, disable=not self.bar,
-        )  # fmt: skip
+            desc=name,
+            initial=done,
+            total=total,
+            unit="B",
+            unit_scale=True,
+            delay=2.0,
+            leave=False,
+            disable=not self.bar,
+        )
 
     def _repeat(self, url: str, attempt: Callable[[], T]) -> T:
         """The result of an attempt; after failures that may pass, of a later one."""
