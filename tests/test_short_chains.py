@@ -145,8 +145,11 @@ def test_command_line(tmp_path, capsys):
     assert error.value.code == 0
     made = json.loads(capsys.readouterr().out)["short_chains"]
     assert made["chains"] == 2 == len(manifest(tmp_path))
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as error:
         main(arguments)
+    assert error.value.code == 2 and "train is not empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments[:-1], str(tmp_path / "other")])
     assert "2 chains from " in capsys.readouterr().out
 
 

@@ -84,8 +84,12 @@ def build(
         under "dropped" why chains and files were not taken, each with its number.
 
     Raises:
-        BadInput: no such folder, nothing in it that qualifies, or no answer from the PDB.
+        BadInput: no such folder, nothing in it that qualifies, no answer from the PDB, or the
+            folder has a training set already.
     """
+    for part in ("train", "val"):  # chains of another split would break the promise of this one
+        if any((Path(folder) / part).glob("*")):
+            raise BadInput(f"{Path(folder) / part} is not empty; give another folder")
     rng = np.random.default_rng(seed)
     if structures is None:
         downloader = downloader or default_downloader(quiet)
