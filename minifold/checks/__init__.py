@@ -151,7 +151,7 @@ def to_array(value: Any) -> np.ndarray | None:
         value = value.detach().cpu().numpy()
     try:
         return np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tuple of tensors with gradients
         return None
 
 
