@@ -117,7 +117,8 @@
       this.bar = element(scale, "i");
       this.most = element(scale, "span");
       element(left, "p", { className: "mfa-note", id: help, textContent:
-        "Row: who looks; column: what is looked at. Click, or use the arrow keys, Home and End." });
+        "Row: who looks; column: what is looked at. Click, or use the arrow keys, Home and End. Blocks, "
+        + "heads and recycles are counted from 0, as in Python; residues and sequences from 1." });
       this.says = element(right, "output", { className: "mfa-says" }, { "aria-live": "polite" });
       this.list = element(right, "p", { className: "mfa-most" });
       this.stage = element(right, "div", { className: "mfa-stage", hidden: true });
@@ -342,6 +343,7 @@
           scene.render();
           event.preventDefault();
         });
+        new ResizeObserver(() => { scene.resize(); }).observe(this.stage);
         this.show();
         this.figure.dataset.structure = "live";
       } catch (problem) {  // the rest works without
@@ -356,6 +358,11 @@
       const scene = this.scene, { map, q } = this.state;
       if (!scene) return;
       scene.removeAllShapes();
+      for (let i = 0; i + 1 < this.ca.length; i++) {  // where a cartoon would break: bonds too long
+        const [a, b] = [this.ca[i], this.ca[i + 1]];
+        if (a && b && b.resi - a.resi === 1 && Math.hypot(a.x - b.x, a.y - b.y, a.z - b.z) > 3.9)
+          scene.addCylinder({ start: a, end: b, radius: .22, color: this.color.chain, fromCap: 2, toCap: 2 });
+      }
       const ball = (i, radius, color) => this.ca[i] && scene.addSphere({ center: this.ca[i], radius: radius, color: color });
       if (map.fixed !== null) ball(map.fixed, 1.3, this.color.third);
       let count = 0;
