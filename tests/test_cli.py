@@ -191,7 +191,7 @@ def test_world_writes_files_that_fold_reads(small, tmp_path, capsys):
 
 def test_help_is_there_for_every_command(capsys):
     assert run("--help") == 0
-    commands = ("fold", "evaluate", "train", "world", "fetch", "demo")
+    commands = ("fold", "evaluate", "train", "world", "fetch", "attention", "demo")
     text = capsys.readouterr().out
     for command in commands:
         assert command in text

@@ -215,6 +215,18 @@ def test_rows_are_kept_or_averaged_on_the_fly(model, batch, everything, chunk):
     close(mean[column], everything[column])
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_no_extra_sequences_at_all(model, chunk):
+    set_attention(model, chunk=chunk)
+    try:
+        with record(model, keep="mean") as taps:
+            run(model, random_batch(i=N, s=S, t=0, T=0), recycles=0)
+    finally:
+        set_attention(model)
+    assert taps["recycle0/extra_msa.0/msa_row"].tolist() == np.zeros((4, N, N)).tolist()
+    assert all(np.isfinite(taps[name]).all() for name in taps)
+
+
 def test_members_of_a_batch_and_of_an_ensemble(model):
     batch = random_batch(b=2, i=N, s=S, T=0)
     with record(model, "*/ipa", "*/m", member=1) as taps:

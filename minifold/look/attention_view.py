@@ -131,7 +131,7 @@ def write_attention(folder: str | Path, record: Record, chain: Chain, title: str
     page = folder / "attention.html"
     write_text(page, viewer.page(title))
     paths = [page]
-    for maps in viewer.first_of_each_kind():
+    for maps in viewer.firsts:
         paths.append(folder / f"attention_{maps.kind}.png")
         write_bytes(paths[-1], plots.png(grid(maps)))
     paths.append(folder / "attention.npz")
@@ -166,6 +166,10 @@ class AttentionView:
             )
         self._maps = that_fit(everything, len(record.sequence), max_bytes)
         self._left_out = len(everything) - len(self._maps)
+        firsts: dict[str, Maps] = {}
+        for maps in everything:
+            firsts.setdefault(maps.kind, maps)
+        self.firsts = list(firsts.values())  # for pictures: of each kind the first slice
 
     def html(self) -> str:
         """The viewer, for a page that has ``view3d.library()`` in it once."""
@@ -206,13 +210,6 @@ class AttentionView:
     def png(self) -> bytes:
         """A still picture: all heads and blocks of the first kind, last pass."""
         return _small_png(grid(self._maps[0]))
-
-    def first_of_each_kind(self) -> list[Maps]:
-        """What `grid` draws: of each kind the first slice of the last pass."""
-        first: dict[str, Maps] = {}
-        for maps in self._maps:
-            first.setdefault(maps.kind, maps)
-        return list(first.values())
 
     @property
     def identifier(self) -> str:

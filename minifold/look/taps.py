@@ -371,7 +371,7 @@ class _Rows:
 
     def result(self) -> np.ndarray:
         if self.keep == "mean":
-            return self.copy(self.total / self.seen, self.name)
+            return self.copy(self.total / max(self.seen, 1), self.name)
         if self.keep is not None and not 0 <= self.keep[0] <= self.keep[-1] < self.seen:
             raise BadInput(
                 f"{self.name} has rows 0 to {self.seen - 1}; keep={self.keep} does not fit"

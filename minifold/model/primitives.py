@@ -99,7 +99,8 @@ class Attention(nn.Module):
                 all of them uniformly, as in DeepMind's code.
             bias: added to the logits; its leading axes broadcast against those of the data.
         """
-        if self.chunk and not torch.is_grad_enabled() and q_data.dim() > 3:
+        rows = q_data.shape[-3] if q_data.dim() > 3 else 1
+        if self.chunk and rows > self.chunk and not torch.is_grad_enabled():
             return self._chunked(q_data, kv_data, mask, bias)
         q, k, v = (
             _split_heads(x, self.heads) for x in (self.q(q_data), self.k(kv_data), self.v(kv_data))
