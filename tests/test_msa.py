@@ -140,8 +140,8 @@ def test_missing_files_and_folders(tmp_path):
 
 def test_nothing_is_half_written(tmp_path):
     alignment = Alignment.from_sequence("ACD")
-    with pytest.raises(BadInput, match="ends in .a3m"):
-        write_alignment(alignment, tmp_path / "x.sto")
+    with pytest.raises(BadInput, match="written as .a3m or .sto"):
+        write_alignment(alignment, tmp_path / "x.txt")
     (tmp_path / "taken.a3m").mkdir()
     with pytest.raises(BadInput, match="cannot be written"):
         write_alignment(alignment, tmp_path / "taken.a3m")

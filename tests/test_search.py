@@ -41,14 +41,11 @@ def test_jackhmmer_finds_the_family_among_strangers():
     rng = np.random.default_rng(0)
     family = read_fasta(SEQUENCES / "kunitz.fasta")
     strangers = [(f"random{k}", "".join(rng.choice(list(RESTYPES), 80))) for k in range(300)]
-    rounds = []
-    hits = jackhmmer(family[0], strangers + family[1:], progress=lambda *now: rounds.append(now))
+    hits = jackhmmer(family[0], strangers + family[1:])
     assert hits.query == family[0][1] and hits.names[0] == family[0][0]
     found = {name.rsplit("/", 1)[0] for name in hits.names[1:]}
     assert len(found & {name for name, _ in family}) >= 90
     assert not any(name.startswith("random") for name in found)
-    assert [number for number, _ in rounds] == list(range(1, len(rounds) + 1))
-    assert rounds[-1][1] >= 90
 
 
 def test_nothing_found_leaves_the_query():

@@ -9,6 +9,8 @@ The functions at the end are the steps of supplement 1.2.5-1.2.7 on plain intege
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,25 +114,62 @@ def read_alignment(path: str | Path) -> Alignment:
     return anchored(records if form == "a3m" else aligned_columns(records), str(path))
 
 
-def write_alignment(alignment: Alignment, path: str | Path) -> None:
-    """Write a3m; insertions whose letters are not known become ``x``.
+def read_sequences(path: str | Path) -> list[tuple[str, str]]:
+    """Name and letters, without gaps, of every record of a FASTA, a3m or Stockholm file.
 
     Raises:
-        BadInput: the suffix is not .a3m, or the file cannot be written.
+        BadInput: the file cannot be read or is neither of these.
     """
-    if Path(path).suffix.lower() != ".a3m":
-        raise BadInput(f"{path}: alignments are written as a3m; choose a name that ends in .a3m")
-    lines = []
-    for row, name in enumerate(alignment.names):
-        deletions = alignment.deletions[row]
-        inserted = alignment.insertions[row] if alignment.insertions else "x" * deletions.sum()
-        ends = np.cumsum(deletions)
-        columns = (
-            inserted[end - count : end] + TOKEN_LETTERS[token]
-            for token, count, end in zip(alignment.tokens[row], deletions, ends)
-        )
-        lines += [f">{name}", "".join(columns)]
+    path, text = Path(path), read_text(path)
+    if FORMATS.get(path.suffix.lower()) == "stockholm":
+        records = _stockholm_records(text, path)
+    else:
+        records = _fasta_records(text, path)
+    return [(r.name, re.sub("[-.]", "", r.letters).upper()) for r in records]
+
+
+def write_alignment(alignment: Alignment, path: str | Path) -> None:
+    """Write .a3m or Stockholm (.sto); insertions whose letters are not known become ``x``.
+
+    Raises:
+        BadInput: the suffix is another one, or the file cannot be written.
+    """
+    form = FORMATS.get(Path(path).suffix.lower())
+    if form == "a3m":
+        rows = ("".join(row) for row in _pieces(alignment))
+        lines = [line for pair in zip(alignment.names, rows) for line in (f">{pair[0]}", pair[1])]
+    elif form == "stockholm":
+        rows, reference = columns(alignment)
+        names = [f"{name}_{k}" for k, name in enumerate(alignment.names, start=1)]
+        if len(set(alignment.names)) == alignment.depth:  # rows of one name would be joined
+            names = alignment.names
+        width = max(len("#=GC RF"), *map(len, names))
+        lines = ["# STOCKHOLM 1.0", ""]
+        lines += [f"{name:{width}} {row}" for name, row in zip(names, rows)]
+        lines += [f"{'#=GC RF':{width}} {reference}", "//"]
+    else:
+        raise BadInput(f"{path}: alignments are written as .a3m or .sto; choose such a name")
     write_text(path, "\n".join(lines) + "\n")
+
+
+def columns(alignment: Alignment) -> tuple[list[str], str]:
+    """Equally wide rows with room for all insertions, and a line with x where the query is."""
+    wide = alignment.deletions.max(axis=0)
+    rows = [
+        "".join(piece[:-1].ljust(n, ".") + piece[-1] for piece, n in zip(row, wide))
+        for row in _pieces(alignment)
+    ]
+    return rows, "".join("." * n + "x" for n in wide)
+
+
+def _pieces(alignment: Alignment) -> Iterator[list[str]]:
+    """For each row and column: what is inserted before it (lower case), and its letter."""
+    for row, deletions in enumerate(alignment.deletions):
+        inserted = alignment.insertions[row] if alignment.insertions else "x" * deletions.sum()
+        yield [
+            inserted[end - count : end] + TOKEN_LETTERS[token]
+            for token, count, end in zip(alignment.tokens[row], deletions, np.cumsum(deletions))
+        ]
 
 
 def _fasta_records(text: str, path: Path) -> list[Record]:

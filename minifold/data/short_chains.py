@@ -27,11 +27,10 @@ from minifold.data.fetch import PUBLIC, Sources, default_downloader, entry_file
 from minifold.data.files import write_text
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import (
-    CIF_SUFFIXES,
-    PDB_SUFFIXES,
     Chain,
     protein_chains,
     read_structure,
+    structure_files,
     write_structure,
 )
 from minifold.errors import BadInput
@@ -142,14 +141,7 @@ class Candidate:
 
 def _from_folder(folder: Path, rng: np.random.Generator) -> Iterator[Candidate]:
     """Every structure file below a folder, in random order."""
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is not a folder; give one with structure files")
-    suffixes = CIF_SUFFIXES + PDB_SUFFIXES
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name.lower().removesuffix(".gz").endswith(suffixes)
-    ]
+    files = structure_files(folder)
     for k in rng.permutation(len(files)):
         yield Candidate(partial(Path, files[k]), files[k].relative_to(folder).as_posix())
 

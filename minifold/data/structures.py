@@ -87,6 +87,23 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
         raise BadInput(f"{path} has names that are not text; download it again") from None
 
 
+def structure_files(folder: str | Path) -> list[Path]:
+    """Every structure file below a folder, by its suffix, in alphabetical order.
+
+    Raises:
+        BadInput: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder; give one with structure files")
+    suffixes = CIF_SUFFIXES + PDB_SUFFIXES
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name.lower().removesuffix(".gz").endswith(suffixes)
+    ]
+
+
 def protein_chains(path: str | Path) -> dict[str, str]:
     """Entity → author's name of its first chain, for each protein of L-amino acids in a file.
 
