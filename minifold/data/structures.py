@@ -87,21 +87,27 @@ def read_structure(path: str | Path, chain: str | None = None, model: int = 0) -
         raise BadInput(f"{path} has names that are not text; download it again") from None
 
 
-def structure_files(folder: str | Path) -> list[Path]:
-    """Every structure file below a folder, by its suffix, in alphabetical order.
+def structure_files(*places: str | Path) -> list[Path]:
+    """The structure files among these files and, by their suffix, below these folders.
 
     Raises:
-        BadInput: there is no such folder.
+        BadInput: there is no such file or folder, or a file is no structure file.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is not a folder; give one with structure files")
+    files = []
+    for place in map(Path, places):
+        if place.is_dir():
+            files += [path for path in sorted(place.rglob("*")) if _is_structure_file(path)]
+        elif _is_structure_file(place):
+            files.append(place)
+        else:
+            known = ", ".join(CIF_SUFFIXES + PDB_SUFFIXES)
+            raise BadInput(f"{place} is not a folder or a structure file ({known})")
+    return files
+
+
+def _is_structure_file(path: Path) -> bool:
     suffixes = CIF_SUFFIXES + PDB_SUFFIXES
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name.lower().removesuffix(".gz").endswith(suffixes)
-    ]
+    return path.is_file() and path.name.lower().removesuffix(".gz").endswith(suffixes)
 
 
 def protein_chains(path: str | Path) -> dict[str, str]:

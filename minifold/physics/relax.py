@@ -1,0 +1,275 @@
+"""Relaxation: the nearest structure that chemistry allows (supplement 1.8.6).
+
+    Chain ─ missing atoms ─ hydrogens ─ springs on the heavy atoms ─┐
+               ┌────────────────────────────────────────────────────┘
+               └→ minimise ─ violations? ─ none: done
+                     └──── cut the springs of those residues ────┘
+
+The force field is AMBER ff14SB, the water is implicit (GBn2); pdbfixer adds what is missing and
+OpenMM minimises. Both are optional. What counts as a violation is decided by
+``minifold.physics.violations``. On one machine the same seed gives the same structure: OpenMM
+runs in one thread, and the force that takes 98 % of the time gains nothing from more.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from minifold.data.residues import ATOM_INDEX
+from minifold.data.structures import Chain, to_pdb
+from minifold.errors import BadInput
+from minifold.model.atoms import atom37_to_atom14
+from minifold.physics.violations import Violations, find_violations
+
+FORCE_FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
+STIFFNESS = 10.0  # kcal/mol/Å², of the springs
+ROUNDS = 3  # at most, as in DeepMind's released pipeline
+KJ, ANGSTROM = 4.184, 0.1  # of a kcal, of a nm: OpenMM's units are kJ/mol and nm
+PROTEIN, WATER, SPRINGS = 0, 1, 2  # groups of forces
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A relaxed chain, and what the relaxation did to it."""
+
+    chain: Chain  # heavy atoms; those that were missing are there now
+    before: dict[str, int]  # residues with a violation, by kind
+    after: dict[str, int]
+    rounds: int  # minimisations that it took
+    released: int  # residues whose springs were cut
+    energy: float  # kcal/mol, without the springs
+    rmsd_ca: float  # Å between input and result as they stand, not superposed
+
+    def report(self) -> dict:
+        """What ``minifold relax --json`` prints."""
+        return {
+            "violations_before": self.before,
+            "violations_after": self.after,
+            "rounds": self.rounds,
+            "released": self.released,
+            "energy": round(self.energy, 1),
+            "rmsd_ca": round(self.rmsd_ca, 3),
+        }
+
+
+def relax(chain: Chain, rounds: int = ROUNDS, seed: int = 0, quiet: bool = True) -> Relaxation:
+    """Move the atoms of a chain to the energy minimum near to where they are.
+
+    Residues that are violated in the minimum lose their springs, and the next round starts there.
+    Residues without coordinates are left out; the pieces between them get ends of their own.
+    Hydrogens are there for the computation only.
+
+    Args:
+        rounds: at most so many minimisations.
+        seed: where missing atoms start.
+        quiet: no progress bar.
+
+    Raises:
+        BadInput: OpenMM is not installed, or the chain is none that AMBER can describe.
+    """
+    require_openmm()
+    _check(chain)
+    found, ca = violations_of(chain), ATOM_INDEX["CA"]
+    before, released = count(found), np.zeros(len(chain.sequence), bool)
+    molecule = _Molecule(chain, seed)
+    with tqdm(desc="relax", unit=" steps", leave=False, disable=quiet) as bar:
+        molecule.minimise({PROTEIN, SPRINGS}, bar)  # without water a step is 80 times cheaper
+        for done in range(1, rounds + 1):
+            molecule.minimise({PROTEIN, WATER, SPRINGS}, bar)
+            relaxed = molecule.chain()
+            found = violations_of(relaxed)
+            if not found.violated.any() or done == rounds:
+                break
+            released |= found.violated[0].numpy() > 0
+            molecule.release(released)
+    moved = (relaxed.positions - chain.positions)[chain.mask[:, ca] > 0, ca]
+    return Relaxation(
+        chain=relaxed,
+        before=before,
+        after=count(found),
+        rounds=done,
+        released=int(released.sum()),
+        energy=molecule.energy(),
+        rmsd_ca=float(np.sqrt((moved**2).sum(-1).mean())),
+    )
+
+
+def require_openmm() -> None:
+    """Raises BadInput, with the command that installs it, where OpenMM or pdbfixer is missing."""
+    try:
+        import openmm  # noqa: F401
+        import pdbfixer  # noqa: F401
+    except ImportError:
+        raise BadInput(
+            "relaxation needs OpenMM and pdbfixer; install them: pip install openmm pdbfixer"
+        ) from None
+
+
+def violations_of(chain: Chain) -> Violations:
+    """``find_violations`` of one chain (b = 1)."""
+    aatype, index = torch.from_numpy(chain.aatype)[None], torch.from_numpy(chain.residue_index)
+    positions, mask = (torch.from_numpy(x)[None] for x in (chain.positions, chain.mask))
+    mask = atom37_to_atom14(mask[..., None], aatype)[..., 0]
+    return find_violations(atom37_to_atom14(positions, aatype), mask, index[None].long(), aatype)
+
+
+def count(found: Violations) -> dict[str, int]:
+    """Residues with a violation: of a peptide bond (its length or angles), by a clash, within."""
+    kinds = {
+        "connection": found.connection_violated,
+        "clash": found.clash_violated.amax(-1),
+        "within": found.within_violated.amax(-1),
+        "any": found.violated,
+    }
+    return {kind: int(violated.sum()) for kind, violated in kinds.items()}
+
+
+def _check(chain: Chain) -> None:
+    """Refuse what AMBER has no parameters for, and what cannot be a molecule."""
+    for letter, mask, number in zip(chain.sequence, chain.mask, chain.residue_index + 1):
+        if not mask.any():
+            continue
+        if letter == "X":
+            raise BadInput(
+                f"{chain.name}: residue {number} is unknown (X); only the twenty amino acids can "
+                "be relaxed"
+            )
+        missing = [name for name in ("N", "CA", "C") if not mask[ATOM_INDEX[name]]]
+        if missing:
+            raise BadInput(
+                f"{chain.name}: residue {number} has no atom {missing[0]}; relaxation needs the "
+                "backbone of each residue, the rest it can add"
+            )
+    for piece in _pieces(chain):
+        if len(piece.sequence) == 1:
+            raise BadInput(
+                f"{chain.name}: residue {piece.residue_index[0] + 1} has no neighbour with "
+                "coordinates; relaxation needs pieces of two residues or more"
+            )
+    x = chain.positions[chain.mask > 0]
+    if not (np.abs(x) < 9999).all():  # NaN is not, either
+        raise BadInput(f"{chain.name}: some coordinates are not numbers or beyond 9999 Å")
+    if len(np.unique(x.round(3), axis=0)) < len(x):
+        raise BadInput(f"{chain.name}: some atoms lie on the very same point; nothing to relax")
+
+
+def _pieces(chain: Chain) -> Iterator[Chain]:
+    """The stretches of consecutive residues with coordinates."""
+    (seen,) = np.nonzero(chain.mask.any(-1))
+    for rows in np.split(seen, 1 + np.flatnonzero(np.diff(chain.residue_index[seen]) != 1)):
+        parts = {
+            name: getattr(chain, name)[rows]
+            for name in ("positions", "mask", "residue_index", "b_factors")
+        }
+        yield replace(chain, sequence="".join(chain.sequence[row] for row in rows), **parts)
+
+
+class _Molecule:
+    """All atoms of a chain in OpenMM, each heavy atom of the input on a spring."""
+
+    def __init__(self, chain: Chain, seed: int):
+        import openmm
+        from openmm import app, unit
+
+        self.origin = chain
+        self.topology, positions = _with_hydrogens(chain, seed)
+        system = app.ForceField(*FORCE_FIELD).createSystem(self.topology)
+        for force in system.getForces():
+            force.setForceGroup(WATER if isinstance(force, openmm.CustomGBForce) else PROTEIN)
+        self.springs = openmm.CustomExternalForce("k/2 * ((x-x0)^2 + (y-y0)^2 + (z-z0)^2)")
+        self.springs.setForceGroup(SPRINGS)
+        for name in ("k", "x0", "y0", "z0"):
+            self.springs.addPerParticleParameter(name)
+        self.places = self._places()  # (particle, residue, slot) of each heavy atom
+        for particle, i, slot in self.places:
+            if chain.mask[i, slot]:
+                x = chain.positions[i, slot].astype(float) * ANGSTROM
+                self.springs.addParticle(particle, [STIFFNESS * KJ / ANGSTROM**2, *x])
+        system.addForce(self.springs)
+        self.integrator = openmm.VerletIntegrator(1 * unit.femtosecond)  # a context must have one
+        one_thread = {"Threads": "1", "DeterministicForces": "true"}
+        cpu = openmm.Platform.getPlatformByName("CPU")
+        self.context = openmm.Context(system, self.integrator, cpu, one_thread)
+        self.context.setPositions(positions)
+
+    def _places(self) -> list[tuple[int, int, int]]:
+        (rows,) = np.nonzero(self.origin.mask.any(-1))
+        return [
+            (atom.index, int(i), ATOM_INDEX[atom.name])
+            for i, residue in zip(rows, self.topology.residues(), strict=True)
+            for atom in residue.atoms()
+            if atom.name in ATOM_INDEX
+        ]
+
+    def minimise(self, groups: set[int], bar: tqdm) -> None:
+        """Go to the minimum of these forces: L-BFGS until it has converged."""
+        from openmm import LocalEnergyMinimizer, MinimizationReporter, OpenMMException
+
+        class Steps(MinimizationReporter):  # called at every step, so Ctrl-C works as well
+            def report(self, iteration, x, gradient, now):
+                bar.set_postfix_str(f"{now['system energy'] / KJ:.0f} kcal/mol", refresh=False)
+                bar.update()
+                return False
+
+        self.integrator.setIntegrationForceGroups(groups)
+        try:
+            LocalEnergyMinimizer.minimize(self.context, reporter=Steps())
+        except OpenMMException as error:
+            raise BadInput(f"{self.origin.name}: OpenMM cannot relax this: {error}") from None
+
+    def release(self, residues: np.ndarray) -> None:
+        """Cut the springs of these residues [n]."""
+        row = {particle: i for particle, i, _ in self.places}
+        for k in range(self.springs.getNumParticles()):
+            particle, (stiffness, *x) = self.springs.getParticleParameters(k)
+            if residues[row[particle]]:
+                self.springs.setParticleParameters(k, particle, [0.0, *x])
+        self.springs.updateParametersInContext(self.context)
+
+    def energy(self) -> float:
+        """kcal/mol, without the springs."""
+        state = self.context.getState(energy=True, groups={PROTEIN, WATER})
+        return state.getPotentialEnergy()._value / KJ
+
+    def chain(self) -> Chain:
+        """The heavy atoms where they are now."""
+        state = self.context.getState(positions=True)
+        now = state.getPositions(asNumpy=True)._value / ANGSTROM
+        positions, mask = np.zeros_like(self.origin.positions), np.zeros_like(self.origin.mask)
+        for particle, i, slot in self.places:
+            positions[i, slot], mask[i, slot] = now[particle], 1
+        return replace(self.origin, positions=positions, mask=mask)
+
+
+def _with_hydrogens(chain: Chain, seed: int):
+    """OpenMM's topology and positions of the chain with all of its atoms."""
+    import openmm
+    from openmm import app
+    from pdbfixer import PDBFixer
+
+    reference = openmm.Platform.getPlatformByName("Reference")  # always the same, and fast enough
+    lines = [
+        line
+        for piece in _pieces(chain)
+        for line in to_pdb(piece).splitlines()
+        if line.startswith(("ATOM", "TER"))
+    ]
+    fixer = PDBFixer(pdbfile=io.StringIO("\n".join(lines) + "\nEND\n"), platform=reference)
+    fixer.missingResidues = {}
+    fixer.findMissingAtoms()
+    fixer.addMissingAtoms(seed=seed)
+    model = app.Modeller(fixer.topology, fixer.positions)
+    state = random.getstate()
+    random.seed(seed)  # of the places where hydrogens start
+    try:
+        model.addHydrogens(pH=7.0, platform=reference)
+    finally:
+        random.setstate(state)
+    return model.topology, model.positions
