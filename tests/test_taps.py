@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from minifold.data.features import make_batch
+from minifold.data.msa import Record as AlignedRow
+from minifold.data.msa import anchored
 from minifold.errors import BadInput
 from minifold.look import Record, record
 from minifold.model.alphafold import AlphaFold
@@ -69,6 +72,7 @@ def close(a, b) -> None:
 def test_every_kind_is_there_with_its_shape(everything):
     shapes = {
         "input/aatype": (N,),
+        "recycle0/msa": (S, N),
         "recycle1/evoformer.1/msa_row": (ROWS, 4, N, N),
         "recycle0/evoformer.0/msa_column": (N, 4, ROWS, ROWS),
         "recycle0/evoformer.0/triangle_starting": (N, 2, N, N),
@@ -87,8 +91,8 @@ def test_every_kind_is_there_with_its_shape(everything):
         "recycle1/structure.2/s": (N, 20),
     }
     assert {name: everything[name].shape for name in shapes} == shapes
-    # two passes; a stack of 7 taps a block, 2 a template, 6 a layer
-    assert len(everything) == 2 + 2 * (3 * 7 + 1 + TEMPLATES * 2 + 1 + 3 * 6)
+    # two passes; the letters, a stack of 7 taps a block, 2 a template, 6 a layer
+    assert len(everything) == 2 + 2 * (1 + 3 * 7 + 1 + TEMPLATES * 2 + 1 + 3 * 6)
 
 
 def test_attention_weights_sum_to_one(everything):
@@ -145,6 +149,18 @@ def test_ipa_is_the_softmax_of_its_three_parts(everything):
     parts = [everything[f"{place}_{part}"] for part in ("scalar", "pair", "points")]
     close(everything[place], torch.from_numpy(sum(parts)).softmax(-1))
     assert parts[2].max() < 1e-4, "minus a distance"
+
+
+def test_the_letters_are_those_of_the_alignment():
+    rows = ["ACDEFGH", "ACD-FGH", "WCDEF-H"]
+    alignment = anchored([AlignedRow(f"row {k}", row) for k, row in enumerate(rows)], "test")
+    model = small_model(templates=False, max_msa=3)
+    with record(model, "*/msa") as taps:
+        run(model, make_batch(alignment, None, model.config, seed=0), recycles=1)
+    assert taps.match("*/msa") == ["recycle0/msa", "recycle1/msa"]
+    letters = taps["recycle1/msa"]
+    assert letters.dtype == np.uint8 and letters[0].tolist() == alignment.tokens[0].tolist()
+    assert sorted(letters.tolist()) == sorted(alignment.tokens.tolist())
 
 
 def test_templates_attention_sees_the_templates_that_are_there(model, batch):

@@ -8,6 +8,7 @@
 Everything is counted from 0. After ``recycleR/`` (and ``sampleE/`` in an ensemble, from its second
 member on) a name goes on as follows; k is a block, T a template, l a layer of the structure module.
 
+    msa                            [s, i], the letters (0 to 22) as the model saw them
     evoformer.k/, extra_msa.k/     m [s, i, c], z [i, j, c], distogram [i, j, bins] read from this z
       msa_row                      [s, h, i, j]: sequence s; residue i looks at j
       msa_column                   [i, h, s, t]: column i; sequence s looks at t; extra: [i, h, t]
@@ -21,9 +22,9 @@ member on) a name goes on as follows; k is a block, T a template, l a layer of t
                                    parts of their logits
 
 ``input/aatype`` and ``input/residue_index`` are always there, with ``keep=[...]`` also the numbers
-of the rows, ``input/rows``. Hooks do the work and are gone when
-the context ends: without it the model is as it was. Attention that is recorded takes the clear
-path by itself, all other the path it had.
+of the rows, ``input/rows``. Hooks do the work and are gone when the context ends: without it the
+model is as it was. Attention that is recorded takes the clear path by itself, all other the path
+it had.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from minifold.data.files import write_bytes
+from minifold.data.msa import NUM_TOKENS
 from minifold.data.residues import aatype_to_sequence
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
@@ -241,6 +243,9 @@ class _Recorder:
             self.arrays[name] = value[self.member].cpu().numpy().copy()
         if isinstance(self.keep, list):
             self.arrays["input/rows"] = np.array(self.keep)
+        if self._wanted("msa"):
+            letters = batch.msa_feat[self.member, ..., :NUM_TOKENS].argmax(-1)  # one-hot
+            self.arrays[self._name("msa")] = letters.to("cpu", torch.uint8).numpy()
 
     def _new_template(self, _: tuple) -> None:
         self.template += 1
