@@ -1,4 +1,4 @@
-"""The command line: ``minifold fold | evaluate | train | world | fetch | attention | demo``.
+"""The command line: ``minifold fold | search | evaluate | train | fetch | attention | ...``.
 
 Every command has ``--help`` and ``--quiet``; results go to standard output (as one JSON object
 with ``--json``), everything else to standard error. Bad input: one line and exit code 2.
@@ -47,22 +47,45 @@ def _one_thread() -> None:
 
 
 def _fold(a: argparse.Namespace) -> dict | None:
-    from minifold.predict import fold
+    from minifold.pipeline import Pipeline
 
     if not str(a.weights).endswith(".npz"):
         _one_thread()
-    prediction = fold(a.input, a.weights, recycles=a.recycles, seed=a.seed, device=a.device)
-    paths = prediction.save(a.out)
+    pipeline = Pipeline(
+        weights=a.weights,
+        database=a.search,
+        structures=a.templates,
+        relax=a.relax,
+        recycles=a.recycles,
+        seed=a.seed,
+        device=a.device,
+        quiet=a.quiet,
+    )
+    prediction, paths = pipeline.run(a.input, a.out)
     if a.json:
         return prediction.scores()
     if not a.quiet:
-        about = prediction.about
         print(
             f"{prediction.name}: {len(prediction.sequence)} residues, "
-            f"{about['sequences']} sequences, weights {about['weights']}, "
-            f"mean pLDDT {prediction.plddt.mean():.1f}, {about['seconds']} s"
+            f"mean pLDDT {prediction.plddt.mean():.1f}"
         )
         print("\n".join(str(path) for path in paths))
+    return None
+
+
+def _relax(a: argparse.Namespace) -> dict | None:
+    from minifold.data.structures import check_suffix, read_structure, write_structure
+    from minifold.physics.relax import relax
+
+    _one_thread()
+    check_suffix(a.out)  # before a long computation
+    found = relax(read_structure(a.input), seed=a.seed, quiet=a.quiet)
+    write_structure(found.chain, a.out)
+    if a.json:
+        return found.report()
+    if not a.quiet:
+        print(found.table())
+        print(a.out)
     return None
 
 
@@ -147,6 +170,20 @@ def _short_chains(made: dict | None, folder: Path) -> list[str]:
     ]
 
 
+def _search(a: argparse.Namespace) -> dict | None:
+    from minifold.data.msa import form_to_write, write_alignment
+    from minifold.data.search import advice, neff, search
+
+    form_to_write(a.out)  # before a long search
+    found = search(a.query, a.database, a.method, a.iterations, a.evalue, quiet=a.quiet)
+    write_alignment(found, a.out)
+    if a.json:
+        return {"file": str(a.out), "sequences": found.depth, "neff": round(neff(found), 2)}
+    if not a.quiet:
+        print(f"{advice(found)}\n{a.out}")
+    return None
+
+
 def _attention(a: argparse.Namespace) -> dict | None:
     from minifold.look.attention_view import attend, write_attention
 
@@ -181,6 +218,19 @@ again; broken downloads are continued. minifold train --data DIR/train trains on
 """
 
 
+SEARCH_HELP = """\
+methods, all of them HMMER's:
+  phmmer     with the query sequence alone
+  hmmsearch  with the profile of the query's alignment
+  jackhmmer  the same, then again with the profile of the hits, until nothing new is found
+
+The answer is the query, then the hits, in the query's columns; minifold fold takes it as input.
+Larger databases: minifold fetch --msa QUERY.fasta asks ColabFold's server, which searches
+hundreds of millions of sequences; minifold fetch PF00014.full gets a Pfam family, P00974 a
+sequence of UniProt, and search takes both.
+"""
+
+
 # --- Their arguments --------------------------------------------------------------------------
 
 
@@ -195,7 +245,34 @@ def _parser() -> argparse.ArgumentParser:
 
     fold = add("fold", _fold, "predict a structure from a sequence or an alignment")
     _protein(fold)
-    _out(fold, "out", "prediction.cif, prediction.pdb, scores.json and view.html")
+    fold.add_argument(
+        "--search",
+        type=Path,
+        metavar="DATABASE",
+        help="search these sequences for homologs first: a FASTA file or a folder of such files",
+    )
+    fold.add_argument(
+        "--templates",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE|FOLDER",
+        help="look for templates in these structures; the target itself is never taken",
+    )
+    fold.add_argument(
+        "--relax", action="store_true", help="remove clashes and bad bonds (needs OpenMM)"
+    )
+    _out(fold, "out", "all files; a second call goes on where the first one stopped")
+
+    relax = add("relax", _relax, "move a structure to where no bond is bent and no atoms clash")
+    relax.add_argument("input", help="structure, .cif or .pdb; its first protein chain is taken")
+    relax.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/relaxed.cif"),
+        metavar="FILE",
+        help="the relaxed structure, .cif or .pdb, without hydrogens (default: %(default)s)",
+    )
 
     evaluate = add("evaluate", _evaluate, "score a predicted structure against the true one")
     evaluate.add_argument("predicted", help="structure, .cif or .pdb")
@@ -258,6 +335,44 @@ def _parser() -> argparse.ArgumentParser:
         help="take the short chains from the structure files in a folder, not from the PDB",
     )
     _out(fetch, ".", "the files")
+
+    search = add("search", _search, "find relatives of a protein and align them to it")
+    search.formatter_class = argparse.RawDescriptionHelpFormatter
+    search.epilog = SEARCH_HELP
+    search.add_argument("query", help="FASTA with one sequence, or an alignment (.a3m, .sto)")
+    search.add_argument(
+        "database",
+        nargs="?",
+        help="FASTA, .a3m or .sto file, or a folder of FASTA files (default: the five shipped "
+        "families)",
+    )
+    search.add_argument(
+        "--method",
+        choices=["jackhmmer", "hmmsearch", "phmmer"],
+        default="jackhmmer",
+        help="how to search, see below (default: %(default)s)",
+    )
+    search.add_argument(
+        "--iterations",
+        type=_count(1),
+        default=3,
+        metavar="N",
+        help="of jackhmmer, at most (default: %(default)s)",
+    )
+    search.add_argument(
+        "--evalue",
+        type=_positive,
+        default=1e-3,
+        metavar="E",
+        help="hits as good as these, E are expected by chance (default: %(default)s)",
+    )
+    search.add_argument(
+        "--out",
+        type=Path,
+        default=Path("hits.a3m"),
+        metavar="FILE",
+        help="where the alignment goes, .a3m or .sto (default: %(default)s)",
+    )
 
     attention = add("attention", _attention, "write what the model attends to while it folds")
     _protein(attention)

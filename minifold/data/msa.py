@@ -134,11 +134,10 @@ def write_alignment(alignment: Alignment, path: str | Path) -> None:
     Raises:
         BadInput: the suffix is another one, or the file cannot be written.
     """
-    form = FORMATS.get(Path(path).suffix.lower())
-    if form == "a3m":
+    if form_to_write(path) == "a3m":
         rows = ("".join(row) for row in _pieces(alignment))
         lines = [line for pair in zip(alignment.names, rows) for line in (f">{pair[0]}", pair[1])]
-    elif form == "stockholm":
+    else:
         rows, reference = columns(alignment)
         names = [f"{name}_{k}" for k, name in enumerate(alignment.names, start=1)]
         if len(set(alignment.names)) == alignment.depth:  # rows of one name would be joined
@@ -147,9 +146,19 @@ def write_alignment(alignment: Alignment, path: str | Path) -> None:
         lines = ["# STOCKHOLM 1.0", ""]
         lines += [f"{name:{width}} {row}" for name, row in zip(names, rows)]
         lines += [f"{'#=GC RF':{width}} {reference}", "//"]
-    else:
-        raise BadInput(f"{path}: alignments are written as .a3m or .sto; choose such a name")
     write_text(path, "\n".join(lines) + "\n")
+
+
+def form_to_write(path: str | Path) -> str:
+    """The format, "a3m" or "stockholm", as the suffix says.
+
+    Raises:
+        BadInput: it is neither .a3m nor .sto.
+    """
+    form = FORMATS.get(Path(path).suffix.lower())
+    if form not in ("a3m", "stockholm"):
+        raise BadInput(f"{path}: alignments are written as .a3m or .sto; choose such a name")
+    return form
 
 
 def columns(alignment: Alignment) -> tuple[list[str], str]:

@@ -91,7 +91,7 @@ def search(
         raise BadInput(f"no method {method!r}; choose one of {', '.join(METHODS)}")
     family = query if isinstance(query, Alignment) else read_alignment(query)
     family = family.take(np.arange(1)) if method == "phmmer" else family
-    targets = digital(_records(database))
+    targets = _targets(SHIPPED if database is None else database)
     found: set[str] = set()
     for round_ in range(1, 1 + (iterations if method == "jackhmmer" else 1)):
         label = f"{method}, round {round_}" if method == "jackhmmer" else method
@@ -134,7 +134,7 @@ def digital(records: Sequence[tuple[str, str]]) -> easel.DigitalSequenceBlock:
         BadInput: no records, a letter that is not an amino acid, or a sequence that is too long.
     """
     if not records:
-        raise BadInput("no sequences to align or search; is the file empty?")
+        raise BadInput("there is no sequence; give some to align or to search")
     sequences = []
     for name, letters in records:
         letters = letters.upper().replace("-", "").replace(".", "").rstrip("*").replace("*", "X")
@@ -143,7 +143,7 @@ def digital(records: Sequence[tuple[str, str]]) -> easel.DigitalSequenceBlock:
                 f"{name!r} has {len(letters)} residues, HMMER takes up to {LONGEST}; leave it out"
             )
         try:
-            if not letters.isalpha():
+            if not (letters.isalpha() and letters.isascii()):
                 raise ValueError
             sequences.append(easel.TextSequence(name=name, sequence=letters).digitize(AMINO))
         except ValueError:
@@ -180,8 +180,8 @@ def neff(alignment: Alignment) -> float:
 def advice(alignment: Alignment) -> str:
     """Depth and Neff in a sentence, and what follows from them (Jumper et al. 2021, Fig. 5a)."""
     votes = weights(alignment.tokens)
-    total = float(votes.sum())
-    text = f"{alignment.depth} sequences, Neff {total:.1f}: "
+    total = round(float(votes.sum()), 1)
+    text = f"{alignment.depth} sequence{'s' * (alignment.depth > 1)}, Neff {total}: "
     if total < THIN:
         return text + (
             f"thin (under {THIN}), the structure may be wrong; search a larger database, or ask "
@@ -197,15 +197,16 @@ def advice(alignment: Alignment) -> str:
     return text + (f"; {thin.sum()} residues have less than {THIN}" if thin.any() else "")
 
 
-def _records(database: Sequence[tuple[str, str]] | str | Path | None) -> list[tuple[str, str]]:
-    """Names and sequences of a database."""
-    if database is None:
-        database = SHIPPED
+def _targets(database: Sequence[tuple[str, str]] | str | Path) -> easel.DigitalSequenceBlock:
+    """A database in HMMER's form."""
     if not isinstance(database, (str, Path)):
-        return list(database)
+        return digital(database)
     path = Path(database)
     files = sorted(path.glob("*.fasta")) if path.is_dir() else [path]
-    return [record for file in files for record in read_sequences(file)]
+    try:
+        return digital([record for file in files for record in read_sequences(file)])
+    except BadInput as error:
+        raise BadInput(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _with_hits(family: Alignment, hits: plan7.TopHits) -> Alignment:
