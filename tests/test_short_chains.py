@@ -22,7 +22,7 @@ from minifold.data.fetch import Sources
 from minifold.data.msa import read_fasta
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.short_chains import build, clusters, identity, split, why_not
-from minifold.data.structures import protein_chains, read_structure, write_structure
+from minifold.data.structures import protein_chains, read_structure, to_pdb, write_structure
 from minifold.errors import BadInput
 from tests.conftest import ROOT
 from tests.local_server import Answer, serve
@@ -331,6 +331,16 @@ def test_one_chain_of_each_protein(shared_data):
     assert protein_chains(quirks / "1lcd.cif") == {"3": "A"}  # 1 and 2 are DNA
     assert list(protein_chains(quirks / "5zng.cif").values()) == ["A", "C"]
     assert len(protein_chains(quirks / "3u8v.cif")) == 1  # four copies
+
+
+def test_names_that_are_not_text_are_a_broken_file(tmp_path):
+    (tmp_path / "good.cif").write_bytes((STRUCTURES / "1ubq.cif").read_bytes())
+    text = to_pdb(UBIQUITIN).encode()
+    (tmp_path / "odd.pdb").write_bytes(text.replace(b" A   1 ", b" \xe9   1 "))
+    with pytest.raises(BadInput, match="odd.pdb has names that are not text"):
+        protein_chains(tmp_path / "odd.pdb")
+    made = build(10, tmp_path / "out", tmp_path, quiet=True)
+    assert made["chains"] == 1 and made["dropped"] == {"no protein that can be read": 1}
 
 
 def test_split_of_many_real_chains(shared_data):

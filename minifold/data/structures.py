@@ -116,7 +116,13 @@ def protein_chains(path: str | Path) -> dict[str, str]:
     Raises:
         BadInput: as ``read_structure``.
     """
-    structure = _parse(Path(path))
+    try:
+        return _protein_chains(_parse(Path(path)))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} has names that are not text; download it again") from None
+
+
+def _protein_chains(structure: gemmi.Structure) -> dict[str, str]:
     first: dict[str, str] = {}
     for chain in structure[0]:
         for span in chain.subchains():
@@ -372,16 +378,23 @@ def cif_text(structure: gemmi.Structure) -> str:
     return document.as_string()
 
 
+def check_suffix(path: str | Path) -> str:
+    """The suffix of a file that ``write_structure`` can write.
+
+    Raises:
+        BadInput: it is another one.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in CIF_SUFFIXES + PDB_SUFFIXES:
+        raise BadInput(f"{path}: structures are written as .cif or .pdb; choose such a name")
+    return suffix
+
+
 def write_structure(chain: Chain, path: str | Path) -> None:
     """Write .cif (.mmcif) or .pdb (.ent), whole or not at all.
 
     Raises:
         BadInput: the suffix is another one, or the file cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in CIF_SUFFIXES:
-        write_text(path, to_cif(chain))
-    elif suffix in PDB_SUFFIXES:
-        write_text(path, to_pdb(chain))
-    else:
-        raise BadInput(f"{path}: structures are written as .cif or .pdb; choose such a name")
+    is_cif = check_suffix(path) in CIF_SUFFIXES
+    write_text(path, to_cif(chain) if is_cif else to_pdb(chain))
