@@ -104,7 +104,7 @@ def attend(
     s = min(alignment.depth, c.max_msa) + (c.max_templates if c.templates else 0)
     size = 4 * passes * c.evoformer_blocks * n
     size *= c.msa_heads * s * (n + s) + 2 * c.pair_heads * n * n
-    patterns = ["evoformer.*/msa_*", "evoformer.*/triangle_*", "structure.*/ipa*"]
+    patterns = ["msa", "evoformer.*/msa_*", "evoformer.*/triangle_*", "structure.*/ipa*"]
     patterns += ["structure.*/frames", "evoformer.*/distogram"]
     large = size > LARGE
     where = f"recycle{passes - 1}" if large else "*"

@@ -2,18 +2,15 @@
 
 Every function takes plain arrays and returns a matplotlib Figure of its own (no global state, so
 they work without a screen); ``png`` turns a figure into bytes. Residues are counted from 1 on axes.
-Colours: ``minifold.look.style``; confidence has AlphaFold's.
+Colours: ``minifold.look.style``; confidence has AlphaFold's. Plots of attention and of training are
+in modules of their own and can be had from here, too.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+import torch
+from jaxtyping import Bool, Float, Int, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -21,13 +18,28 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from minifold.data.files import read_text
-from minifold.data.residues import RESTYPES
+from minifold.data.residues import GAP, RESTYPES
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
 from minifold.look import style
+from minifold.look.attention_plots import (
+    attention_grid,
+    attention_head,
+    attention_heads,
+    msa_column,
+    triangle_slices,
+)
+from minifold.look.style import png
+from minifold.look.training_plots import METRIC_NAMES, loss_curve, read_log
 from minifold.look.view3d import PLDDT_BANDS, plddt_color
+from minifold.model.atoms import atom37_to_torsions
 
-DPI = 130
+__all__ = [
+    "png", "pair_map", "distance_map", "contact_map", "pae", "plddt", "msa_depth", "msa_coverage",
+    "logo", "distogram", "ramachandran", "phi_psi", "read_log", "loss_curve", "METRIC_NAMES",
+    "attention_heads", "attention_grid", "attention_head", "msa_column", "triangle_slices",
+]  # fmt: skip
+
 NEAR = "cividis_r"  # distances: bright is near
 LETTER_COLORS = (  # of a logo, by chemistry
     ("KRH", style.BLUE, "basic"),
@@ -36,30 +48,6 @@ LETTER_COLORS = (  # of a logo, by chemistry
     ("AVLIMFWYP", style.INK, "hydrophobic"),
     ("CG", style.ORANGE, "Cys, Gly"),
 )
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what is laid out stays: a second round would move it
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
-
-
-def _sheet(width: float, height: float, columns: int = 1, rows: int = 1, **options):
-    """A figure in the style of the course and its axes, [rows, columns]."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for ax in axes.flat:
-        ax.set_prop_cycle(color=style.CYCLE)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=9, colors=style.INK)
-    return figure, axes
-
-
-def _title(ax: Axes, title: str) -> None:
-    ax.set_title(title, loc="left", fontsize=11, color=style.INK)
 
 
 # --- Pairs of residues ----------------------------------------------------------------------------
@@ -74,7 +62,7 @@ def pair_map(
     axes: tuple[str, str] = ("residue j", "residue i"),
 ) -> Figure:
     """Any map over pairs: attention weights, distances, couplings; NaN is left white."""
-    figure, grid = _sheet(4.6, 3.9)
+    figure, grid = style.sheet(4.6, 3.9)
     _pair_image(figure, grid[0, 0], values, title, unit, limits, cmap, axes)
     return figure
 
@@ -86,7 +74,7 @@ def distance_map(
 ) -> Figure:
     """Distances in Å: predicted above the diagonal, true below it (predicted if not known)."""
     title = "Distance between residues"
-    figure, grid = _sheet(4.6, 3.9)
+    figure, grid = style.sheet(4.6, 3.9)
     both = _two_halves(predicted, true)
     limits = (2.0, farthest)
     _pair_image(figure, grid[0, 0], both, title, "Cβ distance (Å)", limits, NEAR)
@@ -100,7 +88,7 @@ def contact_map(
     true: Bool[np.ndarray, "n n"] | Float[np.ndarray, "n n"] | None = None,
 ) -> Figure:
     """Probability of a contact above the diagonal; true contacts (0 or 1) below it."""
-    figure, grid = _sheet(4.6, 3.9)
+    figure, grid = style.sheet(4.6, 3.9)
     both = _two_halves(predicted, None if true is None else np.asarray(true, float))
     title, unit = "Contacts (Cβ nearer than 8 Å)", "probability"
     _pair_image(figure, grid[0, 0], both, title, unit, (0.0, 1.0), "Blues")
@@ -114,25 +102,6 @@ def pae(error: Float[np.ndarray, "n n"]) -> Figure:
     axes = ("scored residue", "aligned residue")
     limits = (0.0, 31.75)  # the range of AlphaFold's 64 bins
     return pair_map(error, "Predicted aligned error", "Å", limits, "Greens_r", axes)
-
-
-def attention_heads(
-    weights: Float[np.ndarray, "h n m"], title: str = "Attention", columns: int = 4
-) -> Figure:
-    """One small map per head, all on one scale; rows ask, columns answer."""
-    heads = len(weights)
-    columns = min(columns, heads)
-    rows = -(-heads // columns)
-    figure, grid = _sheet(2.1 * columns + 0.8, 2.25 * rows + 0.3, columns, rows)
-    high = float(np.nanmax(weights))
-    for k, ax in enumerate(grid.flat):
-        ax.set_axis_off()
-        if k < heads:
-            image = ax.imshow(weights[k], cmap=style.SEQUENTIAL, vmin=0, vmax=high)
-            ax.set_title(f"head {k + 1}", loc="left", fontsize=9)
-    figure.colorbar(image, ax=grid, shrink=0.7, aspect=30, label="weight")
-    figure.suptitle(f"{title}: row = query, column = key", fontsize=11, x=0.01, ha="left")
-    return figure
 
 
 def _pair_image(
@@ -154,7 +123,7 @@ def _pair_image(
     ax.spines[["top", "right"]].set_visible(True)
     beyond = "max" if float(np.nanmax(values)) > high + 1e-6 else "neither"
     figure.colorbar(image, ax=ax, label=unit, extend=beyond, shrink=0.9)
-    _title(ax, title)
+    style.headline(ax, title)
 
 
 def _two_halves(upper: np.ndarray, lower: np.ndarray | None) -> np.ndarray:
@@ -182,7 +151,7 @@ def plddt(
 ) -> Figure:
     """Predicted lDDT (0-100) along the chain; with ``lddt`` (0-100) what it really is."""
     x = _numbers(len(confidence), residue_index)
-    figure, grid = _sheet(6.3, 2.8)
+    figure, grid = style.sheet(6.3, 2.8)
     ax = grid[0, 0]
     upper = 100
     for least, words, color in PLDDT_BANDS:
@@ -198,13 +167,13 @@ def plddt(
         ax.plot(x, lddt, color=style.INK, linewidth=1.3, linestyle="--", label="true (lDDT)")
         ax.legend(loc="lower left", fontsize=9, frameon=True, framealpha=0.85)
     ax.set(ylim=(0, 100), xlim=(x[0] - 1, x[-1] + 1), xlabel="residue", ylabel="pLDDT")
-    _title(ax, f"Confidence along the chain (mean {np.mean(confidence):.1f})")
+    style.headline(ax, f"Confidence along the chain (mean {np.mean(confidence):.1f})")
     return figure
 
 
 def msa_depth(depth: Int[np.ndarray, " n"] | Float[np.ndarray, " n"]) -> Figure:
     """How many sequences of the alignment have a letter at each residue."""
-    figure, grid = _sheet(6.3, 2.1)
+    figure, grid = style.sheet(6.3, 2.1)
     ax = grid[0, 0]
     x = np.arange(1, len(depth) + 1)
     ax.fill_between(x, depth, step="mid", color=style.tint(style.BLUE, 0.35), linewidth=0)
@@ -212,7 +181,32 @@ def msa_depth(depth: Int[np.ndarray, " n"] | Float[np.ndarray, " n"]) -> Figure:
     ax.set(xlim=(0, len(depth) + 1), xlabel="residue", ylabel="sequences")
     ax.set_ylim(0, max(1, 1.1 * float(np.max(depth))))
     ax.yaxis.get_major_locator().set_params(integer=True)
-    _title(ax, f"Depth of the alignment (median {np.median(depth):.0f})")
+    style.headline(ax, f"Depth of the alignment (median {np.median(depth):.0f})")
+    return figure
+
+
+def msa_coverage(tokens: Integer[np.ndarray, "s n"]) -> Figure:
+    """The whole alignment: a line for each sequence, coloured by how alike the query it is.
+
+    The sequences most alike are at the bottom; white is a gap; the black line counts the letters.
+    """
+    tokens = np.asarray(tokens)
+    there = tokens < GAP
+    alike = ((tokens == tokens[0]) & there).sum(1) / there.sum(1).clip(1)
+    order = np.argsort(-alike, kind="stable")
+    image = np.where(there, alike[:, None], np.nan)[order]
+    depth, n = tokens.shape
+    figure, grid = style.sheet(6.3, 3.2)
+    ax = grid[0, 0]
+    extent = (0.5, n + 0.5, 0, depth)
+    shown = ax.imshow(image, cmap="viridis", vmin=0, vmax=1, extent=extent, aspect="auto",
+                      origin="lower", interpolation="none")  # fmt: skip
+    ax.step(np.arange(1, n + 1), there.sum(0), where="mid", color=style.INK, linewidth=1.5)
+    ax.set(xlim=(0.5, n + 0.5), ylim=(0, 1.02 * depth), xlabel="residue", ylabel="sequences")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    figure.colorbar(shown, ax=ax, label="identity to the query")
+    middle = f"{np.median(there.sum(0)):.0f} at a residue (median)"
+    style.headline(ax, f"The alignment: {depth} sequence{'s' * (depth > 1)}, {middle}")
     return figure
 
 
@@ -230,7 +224,7 @@ def logo(tokens: Int[np.ndarray, "s n"], start: int = 1, per_row: int = 40) -> F
     color_of = {letter: color for letters, color, _ in LETTER_COLORS for letter in letters}
     rows = -(-length // per_row)
     wide = min(length, per_row)
-    figure, grid = _sheet(0.8 + 0.2 * wide, 0.5 + 1.25 * rows, 1, rows)
+    figure, grid = style.sheet(0.8 + 0.2 * wide, 0.5 + 1.25 * rows, 1, rows)
     shapes = _letter_shapes()
     for r, ax in enumerate(grid[:, 0]):
         columns = range(r * per_row, min((r + 1) * per_row, length))
@@ -289,7 +283,7 @@ def distogram(
         raise BadInput(f"{len(probability)} bins need {len(probability) - 1} edges between them")
     step = edges[1] - edges[0]
     left = np.concatenate([edges[:1] - step, edges])
-    figure, grid = _sheet(5.2, 2.8)
+    figure, grid = style.sheet(5.2, 2.8)
     ax = grid[0, 0]
     colors = [style.BLUE] * (len(left) - 1) + [style.GREY]
     ax.bar(left, probability, width=step * 0.9, align="edge", color=colors)
@@ -299,7 +293,7 @@ def distogram(
         ax.text(true, 1.0, f" true {true:.1f} Å", color=style.RED, fontsize=9, va="top",
                 transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set(xlabel="Cβ distance (Å); the grey bin is all that is farther", ylabel="probability")
-    _title(ax, f"Distance between {pair[0]} and {pair[1]}")
+    style.headline(ax, f"Distance between {pair[0]} and {pair[1]}")
     return figure
 
 
@@ -309,112 +303,32 @@ def ramachandran(
     glycine: Bool[np.ndarray, " n"] | None = None,
 ) -> Figure:
     """Backbone torsions in degrees; NaN is left out. Boxes: right-handed helix and strand."""
-    figure, grid = _sheet(4.2, 4.0)
+    figure, grid = style.sheet(4.2, 4.0)
     ax = grid[0, 0]
-    regions = ((-95, -70, "α helix"), (-170, 75, "β strand"))
-    for (x, y, name), (w, h) in zip(regions, ((50, 55), (125, 85))):
+    regions = ((-95, -70, 50, 55, "α helix"), (-170, 90, 125, 90, "β strand"))
+    for x, y, w, h, name in regions:
         box = Rectangle((x, y), w, h, facecolor=style.tint(style.SKY, 0.25), linewidth=0)
         ax.add_patch(box)
-        ax.text(x + w / 2, y + h + 3, name, fontsize=9, color=style.BLUE, ha="center", va="bottom")
+        ax.text(6, y + h / 2, name, fontsize=9, color=style.BLUE, va="center")
     flexible = np.zeros(len(phi), bool) if glycine is None else np.asarray(glycine, bool)
     ax.scatter(phi[~flexible], psi[~flexible], s=14, color=style.BLUE, label="residue")
     if flexible.any():
         ax.scatter(phi[flexible], psi[flexible], s=20, marker="^", color=style.RED, label="glycine")
-        ax.legend(fontsize=9, loc="lower right", frameon=True, framealpha=0.85)
+        figure.legend(fontsize=9, loc="outside lower right", ncols=2, handletextpad=0.1)
     ticks = range(-180, 181, 60)
     ax.set(xlim=(-180, 180), ylim=(-180, 180), xticks=ticks, yticks=ticks, aspect="equal")
     ax.set(xlabel="φ (degrees)", ylabel="ψ (degrees)")
     ax.axhline(0, color=style.GREY, linewidth=0.6, zorder=0)
     ax.axvline(0, color=style.GREY, linewidth=0.6, zorder=0)
-    _title(ax, "Backbone torsions (Ramachandran)")
+    style.headline(ax, "Backbone torsions (Ramachandran)")
     return figure
 
 
-# --- Training -------------------------------------------------------------------------------------
-
-
-def read_log(path: str | Path) -> dict[str, np.ndarray]:
-    """The columns of a training log (CSV of numbers with a header); NaN where a field is empty.
-
-    Raises:
-        BadInput: no such file, no rows, or something that is no number.
-    """
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    if not rows:
-        raise BadInput(f"{path} has no rows; is it a training log with a header line?")
-    columns: dict[str, list[float]] = {name: [] for name in rows[0]}
-    for line, row in enumerate(rows, start=2):
-        for name, values in columns.items():
-            try:
-                values.append(float(row[name]) if row[name] else float("nan"))
-            except (TypeError, ValueError):
-                raise BadInput(
-                    f"{path} line {line}: {row[name]!r} in column {name} is no number; "
-                    "give a training log"
-                ) from None
-    return {name: np.array(values) for name, values in columns.items()}
-
-
-def loss_curve(
-    log: Mapping[str, np.ndarray],
-    metrics: Sequence[str] = (),
-    baselines: Mapping[str, Mapping[str, float]] | None = None,
-) -> Figure:
-    """Loss over the steps of a training, and beside it each metric with its baselines.
-
-    Args:
-        log: columns "step", "loss", and the metrics; as ``read_log`` gives them.
-        baselines: for each metric the values of what is easy, such as {"lddt_ca": {"helix": 0.3}}.
-
-    Raises:
-        BadInput: a column is missing.
-    """
-    for name in ("step", "loss", *metrics):
-        if name not in log:
-            raise BadInput(f"the log has no column {name!r}, but {', '.join(log)}")
-    panels = ("loss", *metrics)
-    figure, grid = _sheet(3.6 * len(panels) if metrics else 5.6, 3.0, len(panels))
-    for ax, name, color in zip(grid[0], panels, style.CYCLE * 3):
-        there = np.isfinite(log[name])
-        step, values = log["step"][there], log[name][there]
-        many = len(values) > 150
-        thin = {"linewidth": 1.0, "alpha": 0.35} if many else {"linewidth": 1.8}
-        marker = None if len(values) > 40 else "o"
-        ax.plot(step, values, color=color, marker=marker, markersize=4, **thin)
-        if many:  # the running mean is what the eye looks for
-            window = max(5, len(values) // 40)
-            mean = np.convolve(values, np.ones(window) / window, mode="valid")
-            ax.plot(step[window - 1 :], mean, color=color, linewidth=2.0)
-        ax.set(xlabel="training step")
-        easy = dict((baselines or {}).get(name, {}))
-        _baselines(ax, easy)
-        if name == "loss" and len(values) and values.min() > 0 and values.max() > 20 * values.min():
-            ax.set_yscale("log")
-        _title(ax, METRIC_NAMES.get(name, name))
-    return figure
-
-
-METRIC_NAMES = {
-    "loss": "Loss",
-    "lddt": "lDDT, all atoms (higher is better)",
-    "lddt_ca": "lDDT-Cα (higher is better)",
-    "tm_score": "TM-score (higher is better)",
-    "gdt_ts": "GDT-TS (higher is better)",
-    "gdt_ha": "GDT-HA (higher is better)",
-    "rmsd_ca": "RMSD of Cα in Å (lower is better)",
-}
-
-
-def _baselines(ax: Axes, values: Mapping[str, float]) -> None:
-    """Dashed lines with their names at the right end, moved apart where they would collide."""
-    low, high = ax.get_ylim()
-    if values:
-        low, high = min(low, *values.values()), max(high, *values.values())
-        margin = 0.06 * (high - low)
-        ax.set_ylim(low - margin, high + margin)
-        low, high = ax.get_ylim()
-    place = -np.inf
-    for name, value in sorted(values.items(), key=lambda item: item[1]):
-        ax.axhline(value, color=style.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        place = max((value - low) / (high - low), place + 0.08)
-        ax.text(1.02, place, name, transform=ax.transAxes, fontsize=9, va="center")
+def phi_psi(chain: Chain) -> tuple[np.ndarray, np.ndarray]:
+    """Both backbone torsions of every residue in degrees, for `ramachandran`; NaN: not defined."""
+    values = (chain.aatype, chain.positions, chain.mask)
+    aatype, positions, mask = (torch.as_tensor(x)[None] for x in values)
+    torsions, _, defined = atom37_to_torsions(aatype.long(), positions, mask)
+    degrees = torch.atan2(*torsions[0, :, 1:3].unbind(-1)).rad2deg()  # pre-omega, phi, psi, ...
+    degrees = degrees.where(defined[0, :, 1:3] > 0, torch.nan).numpy()
+    return degrees[:, 0], degrees[:, 1]

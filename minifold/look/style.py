@@ -6,13 +6,14 @@ colour vision; lines differ in their dashes, too. Figures always bring a white b
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -21,8 +22,11 @@ PURPLE, SKY, YELLOW, GREY, INK = "#CC79A7", "#56B4E9", "#F0E442", "#999999", "#2
 CYCLE = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1))]
 
-SEQUENTIAL = "cividis"  # from nothing to much: weights, distances
+SEQUENTIAL = "cividis"  # from little to much
 DIVERGING = "RdBu_r"  # below and above zero: scores, differences
+WEIGHT_COLORS = ("#ffffff", "#cfe4f4", "#4a9fd4", "#005c94", "#04243d")  # of the viewer, too
+WEIGHTS = LinearSegmentedColormap.from_list("weights", WEIGHT_COLORS)  # from nothing to much
+DPI = 130  # of figures that functions of this package make
 
 
 def use() -> None:
@@ -52,6 +56,35 @@ def use() -> None:
             "image.cmap": SEQUENTIAL,
         }
     )
+
+
+def sheet(width: float, height: float, columns: int = 1, rows: int = 1, **options):
+    """A figure for plots, without pyplot, and its axes, [rows, columns].
+
+    Args:
+        options: as for ``Figure.subplots``, and ``width_ratios``, ``height_ratios``.
+    """
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.set_prop_cycle(color=CYCLE)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9, colors=INK)
+    return figure, axes
+
+
+def headline(ax: Axes, words: str) -> None:
+    """The title of a plot of a ``sheet``."""
+    ax.set_title(words, loc="left", fontsize=11, color=INK)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG; the same figure gives the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is laid out stays: a second round would move it
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
