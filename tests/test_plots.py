@@ -205,8 +205,10 @@ def test_torsions_of_a_structure_are_gemmis():
     for k in range(1, len(phi) - 1):
         angles = gemmi.calculate_phi_psi(polymer[k - 1], polymer[k], polymer[k + 1])
         assert np.degrees(angles[0]) == pytest.approx(phi[k], abs=0.1)
-        # from O, which is not quite opposite to the next N
-        assert abs((np.degrees(angles[1]) - psi[k] + 180) % 360 - 180) < 8
+        atoms = (polymer[k].sole_atom(name).pos for name in ("N", "CA", "C", "O"))
+        opposite = np.degrees(gemmi.calculate_dihedral(*atoms)) + 180  # O, across from the next N
+        assert abs((opposite - psi[k] + 180) % 360 - 180) < 0.1
+        assert abs((np.degrees(angles[1]) - psi[k] + 180) % 360 - 180) < 15
     assert np.isnan(phi[0]) and not np.isnan(psi[0])
 
 
