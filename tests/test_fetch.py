@@ -23,7 +23,8 @@ from minifold.cli import main
 from minifold.data import fetch as fetching
 from minifold.data.download import Downloader, NotThere
 from minifold.data.fetch import KINDS, Sources, align, fetch
-from minifold.data.msa import deduplicate, read_alignment
+from minifold.data.msa import deduplicate, read_alignment, write_alignment
+from minifold.data.search import search
 from minifold.data.structures import read_structure
 from minifold.errors import BadInput
 from tests.conftest import ROOT
@@ -168,6 +169,55 @@ def test_an_empty_answer_is_nothing(server, downloader, tmp_path):
     server.answers["/pfam/PF00014/?annotation=alignment:seed"] = [Answer(status=204)]
     with pytest.raises(NotThere, match="Pfam has no seed alignment"):
         get(server, downloader, tmp_path, "PF00014")
+
+
+def test_an_empty_file_is_nothing(server, downloader, tmp_path):
+    """So UniProt may answer for an entry that was deleted."""
+    for content in (b"", b"\n", gzip.compress(b"")):
+        server.answers["/uniprot/P00974.fasta"] = [Answer(content)]
+        with pytest.raises(NotThere, match="UniProt has no sequence P00974; is it obsolete"):
+            get(server, downloader, tmp_path / "out", "P00974")
+    assert names(tmp_path / "out") == [] == list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("key", ["modelEntityId", "entryId"])
+def test_the_name_of_a_model_under_both_of_its_keys(server, downloader, tmp_path, key):
+    found = [{key: f"AF-P00974-F{n}", "cifUrl": f"{server.url}/m{n}.cif"} for n in (1, 2)]
+    server.answers = {
+        "/alphafold/P00974": [Answer(json.dumps(found).encode())],
+        "/m1.cif": [Answer(BPTI.read_bytes())],
+        "/m2.cif": [Answer(UBIQUITIN.read_bytes())],
+    }
+    one, two = get(server, downloader, tmp_path / "out", "AF-P00974", "AF-P00974-F2")
+    assert one.read_bytes() == BPTI.read_bytes() and two.name == "AF-P00974-F2.cif"
+    assert two.read_bytes() == UBIQUITIN.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1]", b'["x"]', b"[{}]", b'[{"entryId": "x"}]', b"[", b"[null]"]
+)
+def test_models_in_an_unknown_form(server, downloader, tmp_path, text):
+    server.answers["/alphafold/P00974"] = [Answer(text)]
+    with pytest.raises(BadInput, match="an answer of unknown form"):
+        get(server, downloader, tmp_path, "AF-P00974")
+
+
+def test_what_was_fetched_can_be_searched(server, downloader, tmp_path):
+    """A family of Pfam as the database, a sequence of UniProt as the query."""
+    family = read_alignment(KUNITZ)
+    write_alignment(family, tmp_path / "family.sto")
+    stockholm = (tmp_path / "family.sto").read_bytes()
+    query = f">sp|P00974|BPT1_BOVIN\n{family.query}\n"
+    server.answers = {
+        "/pfam/PF00014/?annotation=alignment:full": [
+            Answer((tmp_path / "family.sto").read_bytes())
+        ],
+        "/uniprot/P00974.fasta": [Answer(query.encode())],
+    }
+    names = ("P00974", "PF00014.full")
+    sequence, database = get(server, downloader, tmp_path / "out", *names)
+    found = search(sequence, database)
+    assert found.query == family.query and found.depth > 90
 
 
 def test_models_of_isoforms_are_no_substitute(server, downloader, tmp_path):

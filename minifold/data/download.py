@@ -104,6 +104,9 @@ class Downloader:
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             data = self._repeat(url, lambda: self._continue(url, part))
+            if starts and not unpacked(data).strip():
+                part.unlink()
+                raise NotThere(f"{url} is empty")
             if starts and not unpacked(data).lstrip().startswith(starts):
                 part.unlink()
                 raise BadInput(

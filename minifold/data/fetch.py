@@ -118,15 +118,21 @@ def _sequence(match: re.Match, folder: Path, sources: Sources, downloader: Downl
 
 
 def _model(match: re.Match, folder: Path, sources: Sources, downloader: Downloader) -> Path:
-    """The database is asked for the address, which has the version of the model in it."""
+    """The database is asked for the address, which has the version of the model in it.
+
+    Older answers call the name of a model entryId, newer ones modelEntityId.
+    """
     accession, fragment = match[1].upper(), match[2] or "1"
     wanted = f"AF-{accession}-F{fragment}"
     try:
         answer = downloader.get(f"{sources.alphafold}/{accession}", starts=(b"[",))
-        models = {model["entryId"]: model["cifUrl"] for model in json.loads(answer)}
+        models = {
+            model.get("modelEntityId") or model["entryId"]: model["cifUrl"]
+            for model in json.loads(answer)
+        }
     except NotThere:
         models = {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput(f"{sources.alphafold}: an answer of unknown form") from None
     if wanted not in models:
         others = f"; it has {', '.join(models)}" if models else ""
