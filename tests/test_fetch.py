@@ -209,9 +209,7 @@ def test_what_was_fetched_can_be_searched(server, downloader, tmp_path):
     stockholm = (tmp_path / "family.sto").read_bytes()
     query = f">sp|P00974|BPT1_BOVIN\n{family.query}\n"
     server.answers = {
-        "/pfam/PF00014/?annotation=alignment:full": [
-            Answer((tmp_path / "family.sto").read_bytes())
-        ],
+        "/pfam/PF00014/?annotation=alignment:full": [Answer(stockholm)],
         "/uniprot/P00974.fasta": [Answer(query.encode())],
     }
     names = ("P00974", "PF00014.full")
