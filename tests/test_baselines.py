@@ -41,6 +41,17 @@ def test_helix_is_a_right_handed_alpha_helix():
     assert float(found.violated.sum()) == 0
 
 
+def test_an_ideal_chain_has_the_torsions_it_was_built_from():
+    phi, psi = np.random.default_rng(0).uniform(-180, 180, (2, 12))
+    positions, mask = baselines.ideal_chain("A" * 12, phi, psi)
+    aatype = torch.zeros(1, 12, dtype=torch.long)
+    torsions, _, _ = atom37_to_torsions(aatype, batch(positions), batch(mask))
+    degrees = torch.rad2deg(torch.atan2(torsions[..., 0], torsions[..., 1]))[0].numpy()
+    np.testing.assert_allclose(np.abs(degrees[1:, 0]), 180, atol=0.1)
+    np.testing.assert_allclose(degrees[1:, 1], phi[1:], atol=0.1)
+    np.testing.assert_allclose(degrees[:, 2], psi, atol=0.1)
+
+
 def _atom14(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(x[..., [0, 1, 2, 4, 3], :], (0, 0, 0, 9))
 

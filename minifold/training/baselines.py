@@ -38,6 +38,18 @@ def _place(a, b, c, length: float, angle: float, torsion: float) -> np.ndarray:
 
 def helix(sequence: str) -> tuple[Float[np.ndarray, "n 37 3"], Float[np.ndarray, "n 37"]]:
     """One straight ideal α-helix: positions and mask of N, CA, C, O and CB (not in glycine)."""
+    n = len(sequence)
+    return ideal_chain(sequence, np.full(n, _PHI), np.full(n, _PSI))
+
+
+def ideal_chain(
+    sequence: str, phi: Float[np.ndarray, " n"], psi: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "n 37 3"], Float[np.ndarray, "n 37"]]:
+    """A chain with these torsions (degrees), flat peptide bonds and ideal bonds and angles.
+
+    Returns:
+        Positions and mask of N, CA, C, O and CB (not in glycine); the first N is at the origin.
+    """
     if not sequence:
         raise BadInput("the sequence is empty; give at least one residue")
     positions, mask = np.zeros((len(sequence), 37, 3)), np.zeros((len(sequence), 37))
@@ -45,14 +57,15 @@ def helix(sequence: str) -> tuple[Float[np.ndarray, "n 37 3"], Float[np.ndarray,
     bend = np.radians(180 - _N_CA_C)
     c = ca + _CA_C * np.array([np.cos(bend), np.sin(bend), 0.0])
     for i, letter in enumerate(sequence):
-        next_n = _place(n, ca, c, _C_N, _CA_C_N, _PSI)
-        atoms = {"N": n, "CA": ca, "C": c, "O": _place(n, ca, c, _C_O, _CA_C_O, _PSI + 180)}
+        if i:
+            next_n = _place(n, ca, c, _C_N, _CA_C_N, psi[i - 1])
+            next_ca = _place(ca, c, next_n, _N_CA, _C_N_CA, _OMEGA)
+            n, ca, c = next_n, next_ca, _place(c, next_n, next_ca, _CA_C, _N_CA_C, phi[i])
+        atoms = {"N": n, "CA": ca, "C": c, "O": _place(n, ca, c, _C_O, _CA_C_O, psi[i] + 180)}
         if letter != "G":  # L-amino acids: seen along CA-N, CB is 122.5 degrees from C
             atoms["CB"] = _place(c, n, ca, _CA_CB, 110.5, -122.5)
         for name, position in atoms.items():
             positions[i, ATOM_INDEX[name]], mask[i, ATOM_INDEX[name]] = position, 1
-        next_ca = _place(ca, c, next_n, _N_CA, _C_N_CA, _OMEGA)
-        n, ca, c = next_n, next_ca, _place(c, next_n, next_ca, _CA_C, _N_CA_C, _PHI)
     return positions.astype(np.float32), mask.astype(np.float32)
 
 
