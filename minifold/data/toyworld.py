@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.random import SeedSequence
@@ -148,12 +149,7 @@ class ToyWorld:
     @torch.no_grad()
     def make_block(self, number: int) -> ToyExamples:
         """`block` examples, made from nothing but the dials, the seed and this number."""
-        seed = SeedSequence((self.seed, number)).generate_state(1)[0]
-        generator = Generator(self.device).manual_seed(int(seed))
-        lengths = self._draw("length", generator)
-        layout = toyfolds.make_layout(lengths, self._range("length")[1], generator)
-        torsion = toyfolds.fold(layout, generator)
-        poses = toyfolds.build_poses(torsion[..., 0], torsion[..., 1])
+        layout, torsion, poses, generator = self._fold_block(number)
         cb = toyfolds.backbone_sites(poses, torsion[..., 1])[:, :, toyfolds.CB]
         square = toyfolds.squared_distances(cb, cb)
 
@@ -177,6 +173,23 @@ class ToyWorld:
             aatype, tokens, deletions, row_mask, layout.mask, positions, atom_mask, torsions,
             couplings=paired.clamp(0, 1).float(), structure=layout.code,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def ca_traces(self, number: int) -> list[Float[np.ndarray, "_ 3"]]:
+        """Cα atoms (Å) of the proteins of a block, without their families: twice as fast."""
+        layout, _, poses, _ = self._fold_block(number)
+        lengths = layout.mask.sum(1).int().tolist()
+        return [p[:n, :3, 3].cpu().numpy() for p, n in zip(poses, lengths)]
+
+    def _fold_block(self, number: int):
+        """Layout, torsions and poses of a block, and the generator for what comes after them."""
+        seed = SeedSequence((self.seed, number)).generate_state(1)[0]
+        generator = Generator(self.device).manual_seed(int(seed))
+        lengths = self._draw("length", generator)
+        layout = toyfolds.make_layout(lengths, self._range("length")[1], generator)
+        torsion = toyfolds.fold(layout, generator)
+        poses = toyfolds.build_poses(torsion[..., 0], torsion[..., 1])
+        return layout, torsion, poses, generator
 
     def _draw(self, name: str, generator: Generator) -> Int[Tensor, "block"]:
         low, high = self._range(name)

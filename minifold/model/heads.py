@@ -84,6 +84,16 @@ def distogram_edges(
     return torch.linspace(first, last, bins - 1, device=device)
 
 
+def contact_probability(
+    logits: Float[Tensor, "b i i bins"], contact: float = 8.0
+) -> Float[Tensor, "b i i"]:
+    """Probability that two Cβ atoms are nearer than ``contact`` Å."""
+    edges = distogram_edges(logits.shape[-1], device=logits.device)
+    step = edges[1] - edges[0]
+    centres = torch.cat([edges[:1] - step / 2, edges + step / 2])
+    return (torch.softmax(logits.float(), dim=-1) * (centres < contact)).sum(-1)
+
+
 def pae_edges(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, " edges"]:
     """The bins - 1 inner edges of the aligned error, Å, from 0: bin 0 is an error of exactly 0."""
     return torch.linspace(0.0, last, bins - 1, device=device)

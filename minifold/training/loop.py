@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import random
@@ -21,7 +22,9 @@ from minifold.data.features import Batch
 from minifold.errors import BadInput
 from minifold.model import weights as weight_files
 from minifold.model.alphafold import AlphaFold
+from minifold.model.evoformer import EvoformerStack
 from minifold.model.primitives import set_attention
+from minifold.training import distributed
 from minifold.training.losses import LossWeights, loss
 from minifold.training.sources import Source
 
@@ -36,10 +39,13 @@ class Settings:
     batch: int = 8  # 128
     micro_batch: int | None = None  # examples per backward pass, clipped together; 1
     learning_rate: float = 2e-3  # 1e-3
+    structure_rate: float = 1.0  # the structure module's rate is this many times as large; 1
     warmup: int = 50  # steps; 1000
     final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
     clip: float = 1.0  # largest norm of a micro-batch's gradient; 0.1
     ema: float = 0.998  # decay of the weights' moving average; 0.999
+    bfloat16: bool = False  # compute the trunk in bfloat16 (autocast); True on TPUs
+    checkpointing: bool = False  # keep no activations inside the blocks; True
     seed: int = 0
     evaluations: int = 8  # how often the held-out proteins are measured
     loss: LossWeights = field(default_factory=LossWeights)
@@ -92,9 +98,11 @@ class Trainer:
             set_attention(self.model, "clear")
         self.average = AlphaFold(model.config).to(self.device).eval().requires_grad_(False)
         self.average.load_state_dict(model.state_dict())
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=settings.learning_rate, eps=1e-6, fused=True
-        )
+        for module in self.model.modules():
+            if isinstance(module, EvoformerStack):
+                module.checkpointing = settings.checkpointing
+        self.optimizer = torch.optim.Adam(self._groups(), eps=1e-6, fused=True)
+        self.rank, self.world = distributed.rank(), distributed.world()
         self.step, self.spent = 0, 0.0  # steps done, minutes spent
         self.rows: list[dict[str, float]] = []
 
@@ -109,6 +117,14 @@ class Trainer:
             parts.append(self.spent / self.settings.minutes)
         return min(1.0, max(parts))
 
+    def _groups(self) -> list[dict]:
+        """Parameters by learning rate; "factor" multiplies the rate of a group."""
+        structure = list(self.model.structure_module.parameters())
+        inside = {id(p) for p in structure}
+        others = [p for p in self.model.parameters() if id(p) not in inside]
+        factor = self.settings.structure_rate
+        return [{"params": others, "factor": 1.0}, {"params": structure, "factor": factor}]
+
     def learning_rate(self) -> float:
         """Linear warm-up, then half a cosine down to the final share."""
         s = self.settings
@@ -117,19 +133,25 @@ class Trainer:
         return s.learning_rate * rate * min(1.0, (self.step + 1) / max(1, s.warmup))
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One update of the weights; returns the losses, averaged over the batch."""
+        """One update of the weights; returns the losses, averaged over the batch.
+
+        With several processes each of them takes its share of the batch, whose gradients are
+        clipped there; their sums, clipped, are then averaged over all.
+        """
         s = self.settings
         self.model.train()
         parameters = list(self.model.parameters())
         sums = [torch.zeros_like(p) for p in parameters]
         draw = random.Random(s.seed * 1_000_003 + self.step)
         recycles = draw.randint(0, self.model.config.recycles)  # Alg. 31 line 1
-        size = batch.aatype.shape[0]
+        size = batch.aatype.shape[0] // self.world
+        batch = batch.map(lambda x: x[self.rank * size : (self.rank + 1) * size])
         micro = s.micro_batch or size
         values: dict[str, float] = {}
         for start in range(0, size, micro):
             part = batch.map(lambda x, a=start: x[a : a + micro]).to(self.device)
-            output = self.model(part, recycles=recycles)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
+                output = self.model(part, recycles=recycles)
             losses = loss(output, part, s.loss)
             losses["total"].backward()
             share = part.aatype.shape[0] / size
@@ -138,17 +160,19 @@ class Trainer:
                 values[key] = values.get(key, 0.0) + share * float(value.detach())
             norm = clip_and_accumulate(parameters, sums, s.clip)
             values["gradient"] = max(values.get("gradient", 0.0), norm)
-        if not torch.isfinite(torch.tensor(values["loss"] + values["gradient"])):
+        means = distributed.mean_over_processes(list(values.values()), self.device)
+        values = dict(zip(values, means))
+        if not math.isfinite(values["loss"] + values["gradient"]):
             raise BadInput(
                 f"the loss is {values['loss']} at step {self.step}; the last good checkpoint is "
                 f"kept in {self.folder}; lower the learning rate and continue with --resume"
             )
-        count = -(-size // micro)
-        torch._foreach_div_(sums, count)
+        distributed.sum_over_processes(sums)
+        torch._foreach_div_(sums, self.world * -(-size // micro))
         for parameter, total in zip(parameters, sums):
             parameter.grad = total
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = group["factor"] * self.learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_average()
@@ -171,14 +195,16 @@ class Trainer:
             quiet: no progress bar.
             stop_after: leave after so many steps, as an interruption would (for tests).
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self.settings), indent=1) + "\n"
-        (self.folder / "settings.json").write_text(text)
-        s = self.settings
+        s, first = self.settings, self.rank == 0
+        if first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(asdict(s), indent=1) + "\n"
+            (self.folder / "settings.json").write_text(text)
         marks = [(k + 1) / s.evaluations for k in range(s.evaluations)]
         done = sum(mark <= self.progress() for mark in marks)
         total = s.steps if s.minutes is None else round(60 * s.minutes)
-        bar = tqdm(total=total, disable=quiet, unit="step" if s.minutes is None else "s")
+        unit = "step" if s.minutes is None else "s"
+        bar = tqdm(total=total, disable=quiet or not first, unit=unit)
         running: dict[str, float] = {}
         with ThreadPoolExecutor(1) as ahead, bar:
             upcoming = ahead.submit(self.source.batch, self.step, s.batch)
@@ -190,12 +216,14 @@ class Trainer:
                 for key, value in values.items():
                     running[key] = 0.95 * running.get(key, value) + 0.05 * value
                 self.spent += (self._clock() - started) / 60
+                (self.spent,) = distributed.mean_over_processes([self.spent], self.device)
                 at = self.step if s.minutes is None else min(total, round(60 * self.spent))
                 bar.update(at - bar.n)
                 bar.set_postfix_str(self._postfix(running), refresh=False)
                 if done < len(marks) and self.progress() >= marks[done]:
                     done += 1
-                    self._log(running)
+                    if first:
+                        self._log(running)
             upcoming.cancel()
         return self.average
 

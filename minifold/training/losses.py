@@ -72,7 +72,7 @@ def losses_per_example(
 ) -> dict[str, Float[Tensor, " b"]]:
     """Every loss and their weighted sum ``total``, for each example.
 
-    What costs much is left out if its weight is 0 (violation, smooth_lddt), and so is what the
+    What costs much is left out if its weight is 0 (fape_sidechain, violation, smooth_lddt), and so is what the
     batch or the model does not have (masked_msa, pae).
 
     Raises:
@@ -110,7 +110,6 @@ def structure_losses(
 ) -> dict[str, Float[Tensor, " b"]]:
     """Algorithm 20 lines 17, 22, 23 and 28."""
     frames, atom14 = Rigid.stack(predicted.frames), predicted.atom14[-1]
-    renamed = rename_ambiguous(atom14, truth)
     chi, angle_norm = torsion_loss(
         predicted.angles,
         predicted.unnormalized_angles,
@@ -120,10 +119,12 @@ def structure_losses(
     )
     parts = {
         "fape_backbone": backbone_fape(frames, truth.backbone, truth.backbone_mask, use_clamped),
-        "fape_sidechain": sidechain_fape(predicted.frames8[-1], atom14, renamed),
         "chi": chi,
         "angle_norm": angle_norm,
     }
+    if weights.fape_sidechain:
+        renamed = rename_ambiguous(atom14, truth)
+        parts["fape_sidechain"] = sidechain_fape(predicted.frames8[-1], atom14, renamed)
     if weights.violation:
         exists = lookup("ATOM14_MASK", aatype) * seq_mask[..., None]
         found = find_violations(atom14, exists, residue_index, aatype)
