@@ -91,7 +91,7 @@ def search(
         raise BadInput(f"no method {method!r}; choose one of {', '.join(METHODS)}")
     family = query if isinstance(query, Alignment) else read_alignment(query)
     family = family.take(np.arange(1)) if method == "phmmer" else family
-    targets = _targets(SHIPPED if database is None else database)
+    targets = _targets(SHIPPED if database is None else database, quiet)
     found: set[str] = set()
     for round_ in range(1, 1 + (iterations if method == "jackhmmer" else 1)):
         label = f"{method}, round {round_}" if method == "jackhmmer" else method
@@ -197,14 +197,19 @@ def advice(alignment: Alignment) -> str:
     return text + (f"; {thin.sum()} residues have less than {THIN}" if thin.any() else "")
 
 
-def _targets(database: Sequence[tuple[str, str]] | str | Path) -> easel.DigitalSequenceBlock:
+def _targets(
+    database: Sequence[tuple[str, str]] | str | Path, quiet: bool
+) -> easel.DigitalSequenceBlock:
     """A database in HMMER's form."""
     if not isinstance(database, (str, Path)):
         return digital(database)
     path = Path(database)
     files = sorted(path.glob("*.fasta")) if path.is_dir() else [path]
+    small = sum(file.stat().st_size for file in files if file.is_file()) < 50e6
+    label = f"reading {path.name}"
     try:
-        return digital([record for file in files for record in read_sequences(file)])
+        with tqdm(desc=label, bar_format="{desc}", leave=False, disable=quiet or small):
+            return digital([record for file in files for record in read_sequences(file)])
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
