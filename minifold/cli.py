@@ -222,12 +222,10 @@ SEARCH_HELP = """\
 methods, all of them HMMER's:
   phmmer     with the query sequence alone
   hmmsearch  with the profile of the query's alignment
-  jackhmmer  the same, then again with the profile of the hits, until nothing new is found
+  jackhmmer  the same, then with the profile of the hits, until nothing new is found (default)
 
-The answer is the query, then the hits, in the query's columns; minifold fold takes it as input.
-Larger databases: minifold fetch --msa QUERY.fasta asks ColabFold's server, which searches
-hundreds of millions of sequences; minifold fetch PF00014.full gets a Pfam family, P00974 a
-sequence of UniProt, and search takes both.
+minifold fold takes the result as input. More sequences: minifold fetch --msa QUERY.fasta asks
+ColabFold's server; minifold fetch PF00014.full gets a Pfam family to search in.
 """
 
 
@@ -341,37 +339,26 @@ def _parser() -> argparse.ArgumentParser:
     search.epilog = SEARCH_HELP
     search.add_argument("query", help="FASTA with one sequence, or an alignment (.a3m, .sto)")
     search.add_argument(
-        "database",
-        nargs="?",
-        help="FASTA, .a3m or .sto file, or a folder of FASTA files (default: the five shipped "
-        "families)",
+        "database", nargs="?", help="FASTA, .a3m, .sto, or a folder (default: the shipped families)"
     )
+    methods = ["jackhmmer", "hmmsearch", "phmmer"]
+    search.add_argument("--method", choices=methods, default=methods[0], help="see below")
     search.add_argument(
-        "--method",
-        choices=["jackhmmer", "hmmsearch", "phmmer"],
-        default="jackhmmer",
-        help="how to search, see below (default: %(default)s)",
-    )
-    search.add_argument(
-        "--iterations",
-        type=_count(1),
-        default=3,
-        metavar="N",
-        help="of jackhmmer, at most (default: %(default)s)",
+        "--iterations", type=_count(1), default=3, metavar="N", help="of jackhmmer (default: 3)"
     )
     search.add_argument(
         "--evalue",
         type=_positive,
         default=1e-3,
         metavar="E",
-        help="hits as good as these, E are expected by chance (default: %(default)s)",
+        help="take hits of which so many or fewer would come by chance (default: %(default)s)",
     )
     search.add_argument(
         "--out",
         type=Path,
         default=Path("hits.a3m"),
         metavar="FILE",
-        help="where the alignment goes, .a3m or .sto (default: %(default)s)",
+        help="alignment, .a3m or .sto (default: %(default)s)",
     )
 
     attention = add("attention", _attention, "write what the model attends to while it folds")
