@@ -294,6 +294,8 @@ def test_advice_follows_from_neff(depth, says):
 
 def test_a_stretch_without_relatives_is_told():
     family = strangers(120)
+    family.tokens[1:, 0] = GAP
+    assert advice(family).endswith("; 1 residue has less than 30")
     family.tokens[1:, :8] = GAP
     assert advice(family).endswith("; 8 residues have less than 30")
     assert "residues" not in advice(strangers(120))

@@ -193,8 +193,9 @@ def advice(alignment: Alignment) -> str:
         text += (
             f"deep (over {DEEP}), more would gain little; what the model cannot hold, it clusters"
         )
-    thin = votes @ (alignment.tokens != GAP) < THIN
-    return text + (f"; {thin.sum()} residues have less than {THIN}" if thin.any() else "")
+    thin = int((votes @ (alignment.tokens != GAP) < THIN).sum())
+    have = "residue has" if thin == 1 else "residues have"
+    return text + (f"; {thin} {have} less than {THIN}" if thin else "")
 
 
 def _targets(
