@@ -84,11 +84,7 @@ def run(
                 note=_note(example),
             )
         )
-        one = rows[-1].metrics
-        caption = (
-            f"{truth.name}: prediction in colour, experiment in grey; "
-            f"lDDT-Cα {one['lddt_ca']:.2f}, TM {one['tm_score']:.2f}, RMSD {one['rmsd_ca']:.1f} Å"
-        )
+        caption = f"{truth.name}: prediction in colour, experiment in grey"
         views.append(view([predicted, truth], color="position", superpose=True, caption=caption))
     means = {key: sum(row.metrics[key] for row in rows) / len(rows) for key in SHOWN}
     spent = (time.process_time() - cpu) / 60

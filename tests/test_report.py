@@ -2,8 +2,6 @@
 
 import html
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +14,7 @@ from minifold.look import plots
 from minifold.look.report import Row, Section, score_table, write_prediction_page, write_report
 from minifold.look.view3d import view
 from minifold.predict import Prediction
+from tests.browser import Browser, needs_chromium
 from tests.conftest import ROOT
 
 CA = ATOM_INDEX["CA"]
@@ -142,73 +141,52 @@ def test_report_has_one_library_for_many_views(tmp_path):
 
 # --- In a browser ---------------------------------------------------------------------------------
 
-needs_chromium = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="needs chromium (Debian: apt install chromium)"
-)
-
-
-def browse(page, tmp_path, *what: str) -> subprocess.CompletedProcess:
-    """Open a page in headless Chromium; console messages are on stderr."""
-    command = "chromium --headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader "
-    command += "--disable-quic --no-first-run --disable-background-networking --disable-sync "
-    command += "--disable-component-update --window-size=1200,2600 --virtual-time-budget=60000 "
-    command += f"--enable-logging=stderr --user-data-dir={tmp_path / 'profile'}"
-    line = [*command.split(), *what, page.as_uri()]
-    return subprocess.run(line, capture_output=True, text=True, timeout=180)
-
-
-def complaints(log: str) -> list[str]:
-    """What the page wrote to the console; not what the graphics driver says about its speed."""
-    lines = [line for line in log.splitlines() if ":CONSOLE:" in line]
-    return [line for line in lines if "GL Driver Message" not in line]
-
-
-PROBE = """<script>
-setTimeout(function () {
-  for (const canvas of document.querySelectorAll(".mf-live canvas")) {
-    const copy = document.createElement("canvas");
-    copy.width = canvas.width; copy.height = canvas.height;
-    const pen = copy.getContext("2d");
-    pen.drawImage(canvas, 0, 0);
-    const pixels = pen.getImageData(0, 0, copy.width, copy.height).data;
-    let dark = 0;
-    for (let k = 0; k < pixels.length; k += 4)
-      if (pixels[k] < 200 && pixels[k + 3] > 200) dark += 1;
-    document.body.dataset.dark = (document.body.dataset.dark || "") + " " + dark;
-  }
-}, 30000);
-</script>"""
+STATES = "[...document.querySelectorAll('.mf-view')].map(f => f.dataset.state)"
+SETTLED = STATES + ".every(s => s === 'live' || s === 'still')"
+DARK = """[...document.querySelectorAll(".mf-live canvas")].map(canvas => {
+  const copy = document.createElement("canvas");
+  copy.width = canvas.width; copy.height = canvas.height;
+  const pen = copy.getContext("2d");
+  pen.drawImage(canvas, 0, 0);
+  const pixels = pen.getImageData(0, 0, copy.width, copy.height).data;
+  let dark = 0;
+  for (let k = 0; k < pixels.length; k += 4)
+    if (pixels[k] < 200 && pixels[k + 3] > 200) dark += 1;
+  return dark;
+})"""
 
 
 @needs_chromium
 def test_views_come_alive_without_complaint(page, tmp_path):
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"))
-    result = browse(probed, tmp_path, "--dump-dom")
-    assert re.findall(r'data-state="(\w+)"', result.stdout) == ["live", "live"]
-    assert complaints(result.stderr) == []
-    assert result.stdout.count("<canvas") >= 2
-    dark = [int(x) for x in re.search(r'data-dark="([^"]*)"', result.stdout).group(1).split()]
-    assert len(dark) == 2 and min(dark) > 1000  # pixels of the structure: not blank
+    with Browser(tmp_path, height=2600) as browser:
+        browser.open(page)
+        browser.wait(SETTLED)
+        assert browser.run(STATES) == ["live", "live"] and browser.complaints == []
+        dark = browser.run(DARK)
+        assert len(dark) == 2 and min(dark) > 1000, "pixels of the structure: not blank"
 
 
 @needs_chromium
 def test_without_the_library_the_picture_stays(tmp_path, page):
     text = page.read_text(encoding="utf-8").replace('id="minifold-3dmol"', 'id="elsewhere"')
     (tmp_path / "view.html").write_text(text, encoding="utf-8")
-    dom = browse(tmp_path / "view.html", tmp_path, "--dump-dom").stdout
-    assert re.findall(r'data-state="(\w+)"', dom) == ["still", "still"]
-    assert "visibility: hidden" not in dom
+    with Browser(tmp_path, height=2600) as browser:
+        browser.open(tmp_path / "view.html")
+        browser.wait(SETTLED)
+        assert browser.run(STATES) == ["still", "still"]
+        shown = "getComputedStyle(document.querySelector('.mf-stage img')).visibility"
+        assert browser.run(shown) == "visible"
 
 
 @needs_chromium
 def test_notebook_output_comes_alive(tmp_path, monkeypatch):
-    monkeypatch.setattr("minifold.look.view3d._bearer", None)
+    monkeypatch.setattr("minifold.look.drawing3d._bearer", None)
     c = trp_cage()
     views = [view(c, color="position"), view(replace(c, name="again"), color="chain")]
     outputs = "".join(f"<div>{v._repr_html_()}</div>" for v in views)
     path = tmp_path / "notebook.html"
     path.write_text(f'<!doctype html><meta charset="utf-8">{outputs}', encoding="utf-8")
-    result = browse(path, tmp_path, "--dump-dom")
-    assert re.findall(r'data-state="(\w+)"', result.stdout) == ["live", "live"]
-    assert complaints(result.stderr) == []
+    with Browser(tmp_path, height=2600) as browser:
+        browser.open(path)
+        browser.wait(SETTLED)
+        assert browser.run(STATES) == ["live", "live"] and browser.complaints == []

@@ -14,9 +14,11 @@ from PIL import Image
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import read_structure
 from minifold.errors import BadInput
-from minifold.look import view3d
+from minifold.look import drawing3d, live3d
 from minifold.look.picture import Balls, paint, ribbon, secondary_structure
-from minifold.look.view3d import disulfides, library, plddt_color, trajectory, view
+from minifold.look.view3d import attention, disulfides, library, plddt_color, trajectory, view
+from minifold.training.metrics import evaluate
+from tests.browser import Browser, needs_chromium
 from tests.conftest import ROOT
 
 CA = ATOM_INDEX["CA"]
@@ -39,6 +41,18 @@ def spec_of(v):
     return json.loads(re.search(r'application/json">(.*?)</script>', v.html(), re.S).group(1))
 
 
+def calls_of(v, method):
+    """The arguments of every call of a method of 3Dmol's viewer."""
+    text = re.search(r"<template[^>]*>(.*?)</template>", v.html(), re.S).group(1)
+    calls = re.findall(rf"viewer_\w+\.{method}\((.*)\);\n", text)
+    return [json.loads(f"[{arguments}]") for arguments in calls]
+
+
+def cartoon_of(v, model=0):
+    (style,) = (s for which, s in calls_of(v, "setStyle") if which == {"model": model})
+    return style["cartoon"]
+
+
 def test_same_input_same_bytes():
     one, two = view(turned(chain())), view(turned(chain()))
     assert one.html() == two.html()
@@ -57,7 +71,87 @@ def test_superposition_puts_the_truth_onto_the_prediction():
     there = first.chain.mask > 0
     assert np.abs(first.chain.positions - second.chain.positions)[there].max() < 1e-3
     assert second.ghost and not first.ghost
-    assert set(second.colors) == {view3d.GHOST}
+    assert set(second.colors) == {drawing3d.GHOST}
+
+
+def test_scores_stand_beside_a_superposition():
+    c = chain()
+    bent = c.positions + np.cumsum(np.random.default_rng(0).normal(0, 0.3, (20, 1, 3)), 0)
+    bent = replace(c, positions=(bent * c.mask[..., None]).astype(np.float32))
+    v = view([bent, turned(c)], superpose=True)
+    scores = evaluate(bent, c)
+    expected = {
+        "lDDT-Cα": f"{scores['lddt_ca']:.3f}",
+        "lDDT (all atoms)": f"{scores['lddt']:.3f}",
+        "TM-score": f"{scores['tm_score']:.3f}",
+        "RMSD Cα": f"{scores['rmsd_ca']:.2f} Å",
+    }
+    assert dict(v.scores) == expected and 0.1 < scores["rmsd_ca"] < 3
+    for name, value in expected.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in v.html()
+    assert f"RMSD Cα {expected['RMSD Cα']}" in re.search('alt="([^"]*)"', v.html()).group(1)
+    lines = [np.asarray(view([bent, x], superpose=True).image())[320:] for x in (c, bent)]
+    assert (lines[0] != lines[1]).any(), "the picture has the numbers, too"
+    traced = trajectory(c, np.stack([bent.positions[:, CA], c.positions[:, CA]]), truth=c)
+    assert dict(traced.scores)["TM-score"] == "1.000" and "lDDT (all atoms)" not in dict(
+        traced.scores
+    )
+    assert view(c).scores == () and view([c, bent], "chain").scores == ()
+
+
+def test_the_key_says_what_colours_mean():
+    c = turned(chain("1crn"))
+    bands = view(c).key
+    assert bands[0] == ("#0053D6", "pLDDT very high") and len(bands) == 4
+    ends = view(c, "position")
+    assert [words for _, words in ends.key] == ["N-terminus", "C-terminus"]
+    image = ends.image().reshape(-1, 3).tolist()
+    for color, _ in ends.key:
+        assert [int(color[k : k + 2], 16) for k in (1, 3, 5)] in image, "exactly this colour"
+    assert view([c, chain("1crn")], "chain", superpose=True).key[-1] == ("#B4B4B4", "1CRN")
+
+
+def test_attention_of_a_residue():
+    c = chain()
+    weights = np.full(20, 0.01)
+    weights[[3, 12, 17]] = 0.1, 0.4, 0.02
+    v = attention(c, weights, 3)
+    balls, arcs = calls_of(v, "addSphere"), calls_of(v, "addCurve")
+    assert len(balls) == 2 and len(arcs) == 1, "itself, and 12; 17 has less than a tenth of it"
+    at = [[ball["center"][x] for x in "xyz"] for (ball,) in balls]
+    ca = v.layers[0].chain.positions[[3, 12], CA]
+    assert np.abs(np.array(at) - ca).max() < 0.006
+    points = np.array([[p[x] for x in "xyz"] for p in arcs[0][0]["points"]])
+    assert np.abs(points[[0, -1]] - ca).max() < 0.006
+    middle = v.layers[0].chain.positions[:, CA].mean(0)
+    straight = np.linalg.norm(ca.mean(0) - middle)
+    assert np.linalg.norm(points[6] - middle) > straight + 0.9, "it bends outwards"
+    assert spec_of(v)["notes"][0]["13"] == " · weight 0.4"
+    assert v.caption == "Ile 4 looks most at Ser 13 (0.4)."
+    shades = [sum(int(x[k : k + 2], 16) for k in (1, 3, 5)) for x in v.layers[0].colors]
+    assert shades[12] < shades[3] < shades[0], "the darker, the more"
+    assert (v.image() != view(c, weights / 0.4).image()).any()
+    assert len(attention(c, weights, 3, least=0.01).marks) == 1 + 2 * 19
+    for bad in (weights[:19], np.full(20, np.nan)):
+        with pytest.raises(BadInput, match="does not fit to 20 residues"):
+            attention(c, bad, 3)
+    with pytest.raises(BadInput, match="residue 20"):
+        attention(c, weights, 20)
+
+
+def test_torn_bonds_are_bridged():
+    c = chain()
+    far = c.positions.copy()
+    far[10:] += 4 * (c.mask[10:, :, None] > 0)
+    torn = replace(c, positions=far.astype(np.float32))
+    assert calls_of(view(c), "addCylinder") == []
+    ((rod,),) = calls_of(view(torn), "addCylinder")
+    ends = view(torn).layers[0].chain.positions[[9, 10], CA]
+    assert (
+        np.abs(np.array([[rod[e][x] for x in "xyz"] for e in ("start", "end")]) - ends).max() < 0.01
+    )
+    gap = replace(torn, residue_index=torn.residue_index + 5 * (np.arange(20) > 9))
+    assert calls_of(view(gap), "addCylinder") == [], "missing residues stay missing"
 
 
 def test_superposition_pairs_by_sequence():
@@ -81,17 +175,26 @@ def test_confidence_has_alphafolds_colours():
         "#0053D6", "#0053D6", "#65CBF3", "#FFDB13", "#FF7D45",
     ]  # fmt: skip
     c = turned(chain())
-    colors = spec_of(view(c))["models"][0]["colors"]
+    colors = cartoon_of(view(c))["colorscheme"]["map"]
     assert colors["1"] == "#FF7D45" and colors[str(len(c.sequence))] == "#0053D6"
 
 
 def test_one_copy_of_the_structure_and_its_atoms():
     c = chain()
     v = view(c)
-    pdb = spec_of(v)["models"][0]["pdb"]
-    assert pdb.count("ATOM") == int(c.mask.sum())
+    ((pdb, form),) = calls_of(v, "addModel")
+    assert pdb.count("ATOM") == int(c.mask.sum()) and form == "pdb"
     assert v.html().count("ATOM") == int(c.mask.sum())
-    assert 'src="http' not in v.html() + v._repr_html_()
+    assert "http" not in v.html() and v._repr_html_().count('src="http') == 0
+
+
+def test_py3dmol_is_named_by_the_content_not_by_the_clock():
+    one = view(chain())
+    name = one.identifier.removeprefix("view-")
+    assert f"viewer_{name}" in one.html() and f'id="3dmolviewer_{name}"' in one.html()
+    assert not re.search(r"(viewer|3dmolwarning)_(?!" + name + ")", one.html())
+    captioned = view(chain(), caption="other words, same drawing")
+    assert captioned.identifier == one.identifier
 
 
 @pytest.mark.parametrize(
@@ -105,8 +208,13 @@ def test_one_copy_of_the_structure_and_its_atoms():
 def test_disulfides(name, pairs):
     c = chain(name)
     assert {(i + 1, j + 1) for i, j in disulfides(c)} == pairs
-    drawn = spec_of(view(c, color="chain"))["models"][0]["disulfides"]
-    assert {tuple(pair) for pair in drawn} == pairs
+    v = view(c, color="chain")
+    sticks = [which for which, style in calls_of(v, "addStyle") if style["stick"]["radius"] == 0.2]
+    assert {tuple(which["resi"]) for which in sticks} == pairs
+    assert all(which["atom"] == ["CA", "CB", "SG"] for which in sticks)
+    bonds = [rod for (rod,) in calls_of(v, "addCylinder") if rod["color"] == drawing3d.SULFUR]
+    lengths = [np.linalg.norm([rod["start"][x] - rod["end"][x] for x in "xyz"]) for rod in bonds]
+    assert len(bonds) == len(pairs) and all(1.9 < length < 2.2 for length in lengths)
 
 
 def test_trajectory_is_superposed_and_carries_every_frame():
@@ -116,9 +224,10 @@ def test_trajectory_is_superposed_and_carries_every_frame():
     ca = c.positions[:, CA]
     v = trajectory(c, np.stack([ca @ rotation + 5, ca]), truth=c)
     assert np.abs(v.frames[0] - v.frames[1]).max() < 1e-3
-    spec = spec_of(v)
-    assert spec["frames"] == 2 and spec["models"][1]["ghost"]
-    moving = np.array(spec["models"][0]["moving"]) / 100
+    assert v.layers[1].ghost and calls_of(v, "setStyle")[0] == [{"model": 0}, {}]
+    spec = spec_of(v)["moving"]
+    assert spec["labels"] == ["1 of 2", "2 of 2"] and len(spec["colors"]) == n
+    moving = np.array(spec["frames"]) / 100
     assert moving.shape == (2, n, 3) and np.abs(moving - v.frames).max() <= 0.006
     assert v.image().shape == (360, 480, 3)
     with pytest.raises(BadInput, match="frames have shape"):
@@ -147,12 +256,12 @@ def test_library_is_3dmol_with_its_licence_unchanged():
     packed = re.search(r'id="minifold-3dmol">([^<]*)<', library()).group(1)
     code = gzip.decompress(base64.b64decode(packed)).decode()
     assert "University of Pittsburgh" in code
-    assert code.endswith((view3d.ASSETS / "3Dmol-min.js").read_text(encoding="utf-8"))
+    assert code.endswith((live3d.ASSETS / "3Dmol-min.js").read_text(encoding="utf-8"))
     assert len(packed) < 250_000
 
 
 def test_notebook_gets_the_library_once(monkeypatch):
-    monkeypatch.setattr(view3d, "_bearer", None)
+    monkeypatch.setattr(drawing3d, "_bearer", None)
     first, second = view(chain()), view(chain(), color="position")
     assert 'id="minifold-3dmol"' in first._repr_html_()
     assert 'id="minifold-3dmol"' not in second._repr_html_()
@@ -167,6 +276,95 @@ def test_png_file(tmp_path):
     assert picture.size == (200, 150)
     assert (tmp_path / "a.png").stat().st_size < 30_000
     assert (np.asarray(picture.convert("RGB")) < 200).any(-1).mean() > 0.05  # not blank
+
+
+# --- In a browser ---------------------------------------------------------------------------------
+
+LIVE = "[...document.querySelectorAll('.mf-view')].every(f => /live|still/.test(f.dataset.state))"
+STATES = "[...document.querySelectorAll('.mf-view')].map(f => f.dataset.state)"
+DRAWN = """(function (n) {
+  const canvas = document.querySelectorAll(".mf-live canvas")[n];
+  const copy = document.createElement("canvas");
+  copy.width = canvas.width; copy.height = canvas.height;
+  const pen = copy.getContext("2d");
+  pen.drawImage(canvas, 0, 0);
+  const { width, height } = copy, data = pen.getImageData(0, 0, width, height).data;
+  let box = [width, height, 0, 0], count = 0;
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+    const at = 4 * (y * width + x);
+    if (data[at + 3] < 200 || data[at] + data[at + 1] + data[at + 2] > 700) continue;
+    count += 1;
+    box = [Math.min(box[0], x), Math.min(box[1], y), Math.max(box[2], x), Math.max(box[3], y)];
+  }
+  return [count, box[0] / width, box[1] / height, box[2] / width, box[3] / height];
+})"""
+
+
+def page_of(*views):
+    body = "".join(v.html() for v in views)
+    rules = live3d.asset("view.css")
+    return f"<!doctype html><meta charset='utf-8'><style>{rules}</style>{body}{library()}"
+
+
+@needs_chromium
+def test_live_views(tmp_path):
+    """Two alike, a superposition, attention, a trajectory: all alive, whole, moved by hand."""
+    c = chain()
+    bent = c.positions[:, CA] + np.linspace(0, 3, 20)[:, None]
+    views = [
+        view(c, "position"),
+        view(c, "position"),
+        view([turned(c), c], superpose=True),
+        attention(c, np.linspace(0, 0.1, 20), 3),
+        trajectory(c, np.stack([0.2 * bent, bent]), labels=["first", "last"]),
+    ]
+    (tmp_path / "views.html").write_text(page_of(*views), encoding="utf-8")
+    with Browser(tmp_path, height=3000) as page:
+        page.open(tmp_path / "views.html")
+        page.wait(LIVE)
+        assert page.run(STATES) == ["live"] * 5 and page.complaints == []
+        boxes = [page.run(f"{DRAWN}({k})") for k in range(5)]
+        for count, left, top, right, bottom in boxes:
+            assert count > 2000
+            assert min(left, top) > 0.005 and max(right, bottom) < 0.995, "nothing is cut off"
+            assert max(right - left, bottom - top) > 0.6, "and not small"
+        assert boxes[0] == boxes[1], "the same drawing twice in one page"
+
+        one = "document.querySelector('.mf-view .mf-controls input')"
+        page.click(".mf-view .mf-controls input")
+        assert page.run(f"{one}.checked") and page.run(f"{DRAWN}(0)")[0] > boxes[0][0] + 500
+        page.click(".mf-view .mf-controls input")
+        assert page.run(f"{DRAWN}(0)") == boxes[0]
+        page.run("document.querySelector('.mf-stage').focus()")
+        page.press("ArrowUp", times=3)
+        assert page.run(f"{DRAWN}(0)") != boxes[0]
+        page.click(".mf-view .mf-controls button")
+        assert page.run(f"{DRAWN}(0)") == boxes[0], "reset"
+
+        page.run("document.querySelector('input[type=range]').focus()")
+        assert page.run("document.querySelector('output').textContent") == "last"
+        page.press("Home")
+        assert page.run("document.querySelector('output').textContent") == "first"
+        assert page.run(f"{DRAWN}(4)")[0] < boxes[4][0] - 500, "the first frame is smaller"
+        assert page.complaints == []
+
+
+@needs_chromium
+def test_the_mouse_names_residues(tmp_path):
+    c = turned(chain())
+    (tmp_path / "view.html").write_text(page_of(view(c)), encoding="utf-8")
+    with Browser(tmp_path) as page:
+        page.open(tmp_path / "view.html")
+        page.wait(LIVE)
+        viewer = "Object.entries(window).find(([k, v]) => /^viewer_/.test(k) && v)[1]"
+        page.run(
+            f"window.words = []; {viewer}.addLabel = text => {{ words.push(text); return {{}}; }}"
+        )
+        for x in np.linspace(0.3, 0.7, 15):
+            page.hover(".mf-live canvas", float(x), 0.5)
+            page.run("new Promise(done => setTimeout(done, 60))")
+        words = page.run("new Promise(done => setTimeout(() => done(words), 600))")
+        assert words and all(re.fullmatch(r"[A-Z]{3} \d+ · pLDDT \d+", text) for text in words)
 
 
 # --- The painter ----------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ class AttentionView:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{words}</title>
-<style>{asset("report.css")}</style>
+<style>{asset("report.css")}{asset("view.css")}</style>
 </head>
 <body>
 <main>

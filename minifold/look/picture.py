@@ -6,16 +6,21 @@ Coordinates are in Å with x to the right, y up and z towards the viewer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
+import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 SAMPLES = 18  # along the ribbon, per residue
 TUBE, HELIX, STRAND, ARROW = 0.0, 1.35, 1.05, 1.9  # half widths of the ribbon, Å
 BALL = 0.34  # radius of the balls, Å
 SUPERSAMPLING = 2
+LINE = 19  # pixels, height of a line of text
 
 
 @dataclass(frozen=True)
@@ -199,3 +204,49 @@ def _shade(depth, normal, color, far: float, near: float) -> Float[np.ndarray, "
     fade = 0.45 * ((near - solid) / max(near - far, 1e-6)).clip(0, 1)[..., None]
     image = np.where(there[..., None], image * (1 - fade) + fade, 1.0)
     return image * (1 - 0.72 * edge)
+
+
+# --- Words under and into a picture ---------------------------------------------------------------
+
+
+def write(
+    picture: UInt8[np.ndarray, "h w 3"],
+    words: Sequence[tuple[str, str]],
+    at: tuple[int, int] = (8, 2),
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with words in it, one after the other, broken into lines where they must be.
+
+    Args:
+        words: colour of a square before it ("" for none), text.
+        at: the upper left corner, pixels.
+    """
+    image = Image.fromarray(picture)
+    pen = ImageDraw.Draw(image)
+    for x, y, color, text in _places(words, image.width, at[0]):
+        x, y = x + at[0], y + at[1]
+        if color:
+            pen.rectangle((x, y + 3, x + 10, y + 13), fill=color)
+            x += 16
+        pen.text((x, y), text, fill="#222222", font=_font())
+    return np.asarray(image)
+
+
+def lines(words: Sequence[tuple[str, str]], width: int) -> int:
+    """How many lines ``write`` needs."""
+    return 1 + max((y for _, y, _, _ in _places(words, width, 8)), default=-LINE) // LINE
+
+
+def _places(words, width: int, margin: int) -> list[tuple[int, int, str, str]]:
+    places, x, y = [], 0, 0
+    for color, text in words:
+        wide = int(_font().getlength(text)) + (16 if color else 0)
+        if x and margin + x + wide > width:
+            x, y = 0, y + LINE
+        places.append((x, y, color, text))
+        x += wide + 18
+    return places
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 12)

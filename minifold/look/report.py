@@ -22,22 +22,22 @@ from minifold.data.files import write_text
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain
 from minifold.look import plots
-from minifold.look.view3d import PLDDT_BANDS, View, asset, data_uri, library, trajectory, view
+from minifold.look.view3d import (
+    METRICS,
+    PLDDT_BANDS,
+    View,
+    asset,
+    data_uri,
+    library,
+    trajectory,
+    view,
+)
 from minifold.training.metrics import align_sequences, evaluate, lddt_per_point
 
 if TYPE_CHECKING:
     from minifold.predict import Prediction
 
 CA, CB = ATOM_INDEX["CA"], ATOM_INDEX["CB"]
-# metric: heading, unit, digits, whether more is better
-METRICS = {
-    "lddt": ("lDDT", "all atoms", 3, True),
-    "lddt_ca": ("lDDT-Cα", "", 3, True),
-    "tm_score": ("TM-score", "", 3, True),
-    "gdt_ts": ("GDT-TS", "", 3, True),
-    "gdt_ha": ("GDT-HA", "", 3, True),
-    "rmsd_ca": ("RMSD Cα", "Å", 2, False),
-}
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 POLICY += "script-src 'unsafe-inline' 'unsafe-eval'"  # eval: the library is unpacked in the page
 
@@ -90,7 +90,7 @@ def write_report(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{_text(title)}</title>
-<style>{asset("report.css")}</style>
+<style>{asset("report.css")}{asset("view.css")}</style>
 </head>
 <body>
 <main>

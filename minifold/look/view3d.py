@@ -1,49 +1,33 @@
-"""Proteins in 3D: for a page, for a notebook, and as a still picture.
-
-``view`` draws chains, ``trajectory`` a chain on its way. The result is one object with three faces:
-
-- ``.png()``: a still picture, painted here (``minifold.look.picture``).
-- ``.html()``: a live view for a page that has ``library()`` in it once, however many views it has;
-  until it starts (or where it cannot start) it shows the still picture.
-- in a notebook: the still picture as an image of its own, for places where no script runs
-  (GitHub, printing), and below it the live view. The first view shown brings the library, packed to
-  0.2 MB; those after it use that copy. Nothing is ever loaded from the network.
-
-The live view is drawn by 3Dmol.js (``assets/README.md``). Everything is deterministic: the same
-input gives the same bytes.
+"""Proteins in 3D: ``view`` draws chains, ``trajectory`` a chain on its way, ``attention`` what a
+residue looks at. What they return is a still picture, a part of a page and a view in a notebook:
+``minifold.look.drawing3d``.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import html
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.colors import to_hex, to_rgb
-from PIL import Image
+from matplotlib.colors import to_hex
 
-from minifold.data.files import write_bytes
-from minifold.data.residues import ATOM_INDEX
-from minifold.data.structures import Chain, to_pdb
+from minifold.data.residues import ONE_TO_THREE
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
 from minifold.look import style
-from minifold.look.picture import Balls, paint, ribbon, rod
-from minifold.training.metrics import align_sequences
+from minifold.look.drawing3d import CA, GHOST, C, Layer, Mark, N, View, data_uri, disulfides
+from minifold.look.live3d import asset, library
+from minifold.training.metrics import align_sequences, evaluate
 from minifold.training.superposition import superpose
 
-ASSETS = Path(__file__).parent / "assets"
-CA, CB, SG = (ATOM_INDEX[name] for name in ("CA", "CB", "SG"))
+__all__ = [
+    "View", "view", "trajectory", "attention", "disulfides", "plddt_color", "library", "asset",
+    "data_uri", "PLDDT_BANDS", "METRICS",
+]  # fmt: skip
+
 # AlphaFold's colours: from this pLDDT on, what it means, colour
 PLDDT_BANDS = (
     (90, "very high (90 and above)", "#0053D6"),
@@ -51,149 +35,18 @@ PLDDT_BANDS = (
     (50, "low (50 to 70)", "#FFDB13"),
     (0, "very low (below 50)", "#FF7D45"),
 )
-GHOST = "#B4B4B4"  # a second chain, to compare with
-SULFUR = "#C79500"
-DISULFIDE = 2.5  # Å, longest S-S distance that counts as a bond
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One chain as it is drawn."""
-
-    chain: Chain
-    colors: tuple[str, ...]  # one per residue
-    notes: tuple[str, ...]  # shown beside the residue's name under the mouse
-    ghost: bool = False  # drawn in the background, to compare with
-
-
-@dataclass(frozen=True)
-class View:
-    """A drawing of chains; see the head of this file. Made by ``view`` and ``trajectory``."""
-
-    layers: tuple[Layer, ...]
-    width: int = 480  # pixels
-    height: int = 360
-    caption: str = ""
-    frames: np.ndarray | None = None  # [f, n, 3], Å: Cα of the first chain over time
-    labels: tuple[str, ...] = ()  # one per frame
-
-    def image(self) -> np.ndarray:
-        """The still picture, uint8 [height, width, 3]; frames are shown side by side."""
-        return np.asarray(Image.open(io.BytesIO(self._png)).convert("RGB"))
-
-    def png(self, path: str | Path | None = None) -> bytes:
-        """The still picture as a PNG, also written to ``path`` if there is one.
-
-        Raises:
-            BadInput: the file cannot be written.
-        """
-        if path is not None:
-            write_bytes(path, self._png)
-        return self._png
-
-    def html(self, still: bool = True) -> str:
-        """The live view as a <figure>, for a page with ``library()`` in it."""
-        style = f"position:relative;max-width:{self.width}px"
-        style += f";aspect-ratio:{self.width}/{self.height}" + ("" if still else ";display:none")
-        picture = f'<img alt="{html.escape(self._text)}" src="{data_uri(self._png)}">'
-        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
-        return (
-            f'<figure class="mf-view" id="{self.identifier}" style="width:{self.width + 24}px">'
-            f'<div class="mf-stage" style="{style}">{picture if still else ""}</div>'
-            f'{caption}<script type="application/json">{self._spec}</script></figure>'
-        )
-
-    @property
-    def identifier(self) -> str:
-        """A name made from the content."""
-        return "view-" + hashlib.sha256(self._spec.encode()).hexdigest()[:12]
-
-    def _repr_html_(self) -> str:
-        """The live view with all it needs; the library only if no other view has brought it."""
-        global _bearer
-        _bearer = _bearer or self.identifier
-        brought = (
-            library() if _bearer == self.identifier else f"<script>{asset('viewer.js')}</script>"
-        )
-        rules = "<style>.mf-live{position:absolute;inset:0}.mf-controls{font-size:85%}</style>"
-        return rules + self.html(still=False) + brought
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display  # notebooks have it
-
-        text = {"text/plain": self._text}
-        display({"image/png": base64.b64encode(self._png).decode(), **text}, raw=True)
-        display({"text/html": self._repr_html_(), **text}, raw=True)
-
-    @property
-    def _text(self) -> str:
-        names = ", ".join(layer.chain.name or "a protein" for layer in self.layers)
-        return self.caption or f"3D view of {names}"
-
-    @cached_property
-    def _png(self) -> bytes:
-        if self.frames is None:
-            picture = paint(self._balls(), self.width, self.height)
-        else:
-            picture = self._filmstrip()
-        file = io.BytesIO()
-        # 128 colours are enough, and a quarter of the size
-        Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE).save(
-            file, "PNG", optimize=True
-        )
-        return file.getvalue()
-
-    def _filmstrip(self) -> np.ndarray:
-        """Four moments from first to last, row by row, all to one scale."""
-        low, high = self.frames.min((0, 1)), self.frames.max((0, 1))
-        corners = Balls(np.stack([low, high]).astype(np.float64), np.ones((2, 3)), 1e-3)
-        shown = np.linspace(0, len(self.frames) - 1, 4).round().astype(int)
-        first, second, third, last = (
-            paint([*self._balls(self.frames[k]), corners], self.width // 2, self.height // 2)
-            for k in shown
-        )
-        return np.block([[[first], [second]], [[third], [last]]])
-
-    def _balls(self, ca: np.ndarray | None = None) -> list[Balls]:
-        """What ``paint`` needs; ``ca`` replaces the coordinates of the first chain."""
-        balls = []
-        for k, layer in enumerate(self.layers):
-            moved = ca is not None and k == 0
-            color = np.array([to_rgb(c) for c in layer.colors])
-            x = ca if moved else layer.chain.positions[:, CA]
-            for piece in _pieces(layer.chain):
-                drawn = ribbon(x[piece], color[piece], flat=not layer.ghost)
-                balls.append(replace(drawn, radius=0.24) if layer.ghost else drawn)
-            for i, j in [] if moved or layer.ghost else disulfides(layer.chain):
-                atoms = layer.chain.positions[[i, i, i, j, j, j], [CA, CB, SG, SG, CB, CA]]
-                balls.append(rod(atoms, np.array(to_rgb(SULFUR)), 0.24))
-        return balls
-
-    @cached_property
-    def _spec(self) -> str:
-        """What viewer.js reads, as JSON that may stand in a page."""
-        models = []
-        for k, layer in enumerate(self.layers):
-            number = [int(x) + 1 for x in layer.chain.residue_index]
-            bridges = [] if layer.ghost else disulfides(layer.chain)
-            moving = self.frames is not None and k == 0
-            models.append(
-                {
-                    "pdb": _pdb(layer.chain),
-                    "colors": dict(zip(number, layer.colors)),
-                    "notes": dict(zip(number, layer.notes)),
-                    "disulfides": [] if moving else [[number[i], number[j]] for i, j in bridges],
-                    "ghost": layer.ghost,
-                    # hundredths of an Å
-                    "moving": np.rint(100 * self.frames).astype(int).tolist() if moving else None,
-                }
-            )
-        frames = 0 if self.frames is None else len(self.frames)
-        spec = {"models": models, "frames": frames, "labels": self.labels}
-        return json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
-
-
-_bearer: str | None = None  # the view that brings the library into this notebook
+# metric: heading, unit, digits, whether more is better
+METRICS = {
+    "lddt": ("lDDT", "all atoms", 3, True),
+    "lddt_ca": ("lDDT-Cα", "", 3, True),
+    "tm_score": ("TM-score", "", 3, True),
+    "gdt_ts": ("GDT-TS", "", 3, True),
+    "gdt_ha": ("GDT-HA", "", 3, True),
+    "rmsd_ca": ("RMSD Cα", "Å", 2, False),
+}
+BESIDE = ("lddt_ca", "lddt", "tm_score", "rmsd_ca")  # those beside a superposition
+LOOKS, ARC = style.RED, "#D98E00"  # who looks, and at whom
+MOST_ARCS = 24
 
 
 def view(
@@ -211,7 +64,8 @@ def view(
         color: "plddt" (B-factors, AlphaFold's colours), "position" (dark blue N-terminus to
             yellow C-terminus), "chain" (one colour each), or a number 0..1 for each residue of the
             first chain, pale to dark.
-        superpose: move every further chain onto the first, residues paired by sequence.
+        superpose: move every further chain onto the first, residues paired by sequence; lDDT,
+            TM-score and RMSD are printed beside the picture.
 
     Raises:
         BadInput: no chain, no Cα atom, an unknown colour, or chains that are not of one protein.
@@ -231,7 +85,8 @@ def view(
             notes = [f" · pLDDT {b:.0f}" for b in chain.b_factors]
         placed = replace(chain, positions=turned.astype(np.float32))
         layers.append(Layer(placed, tuple(colors), tuple(notes), ghost))
-    return View(tuple(layers), width, height, caption)
+    scores = _scores(chains) if superpose else ()
+    return View(tuple(layers), width, height, caption, key=_key(layers, color), scores=scores)
 
 
 def trajectory(
@@ -270,17 +125,51 @@ def trajectory(
     )
 
 
-def library() -> str:
-    """What a page needs once for all its views: 3Dmol.js with its licence, packed; our script."""
-    return f'<script type="text/plain" id="minifold-3dmol">{_packed()}</script>' + _script()
+def attention(
+    chain: Chain,
+    weights: Float[np.ndarray, " n"],
+    residue: int,
+    least: float = 0.1,
+    width: int = 480,
+    height: int = 360,
+    caption: str = "",
+) -> View:
+    """What one residue looks at: one row of an attention map, on the structure.
 
+    The ribbon is the darker the larger the weight; arcs lead to those looked at most.
 
-def disulfides(chain: Chain) -> list[tuple[int, int]]:
-    """Pairs of residues (indices) whose SG atoms are bonded."""
-    at = [i for i in np.flatnonzero(chain.mask[:, SG]) if chain.mask[i, [CA, CB]].all()]
-    x = chain.positions[:, SG]
-    near = [(i, j) for i in at for j in at if i < j and np.linalg.norm(x[i] - x[j]) < DISULFIDE]
-    return [(int(i), int(j)) for i, j in near]
+    Args:
+        residue: who looks, counted from 0.
+        least: arcs are for weights from this part of the largest on; 24 at most.
+
+    Raises:
+        BadInput: not one weight for each residue, or no such residue; otherwise as ``view``.
+    """
+    n = len(chain.sequence)
+    weights = np.asarray(weights, float)
+    if not 0 <= residue < n or weights.shape != (n,) or not np.isfinite(weights).all():
+        raise BadInput(
+            f"attention of residue {residue} with weights of shape {weights.shape} does not fit "
+            f"to {n} residues; give one finite weight for each, and count from 0"
+        )
+    part = weights / max(float(weights.max()), 1e-30)
+    names = [f"{ONE_TO_THREE[x].capitalize()} {k + 1}" for x, k in
+             zip(chain.sequence, chain.residue_index.tolist())]  # fmt: skip
+    others = [k for k in np.argsort(-part, kind="stable") if k != residue and part[k] >= least]
+    most = ", ".join(f"{names[k]} ({weights[k]:.2g})" for k in others[:3])
+    words = f"{names[residue]} looks most at {most}." if most else f"{names[residue]} looks around."
+    drawn = view(chain, part, width, height, caption=caption or words)
+    layer = drawn.layers[0]
+    there, ca = layer.chain.mask[:, CA] > 0, layer.chain.positions[:, CA].astype(np.float64)
+    marks = [Mark(ca[[residue]], 1.3, LOOKS)] if there[residue] else []
+    for k in others[:MOST_ARCS]:
+        if there[k] and there[residue]:
+            bow = _bow(ca[residue], ca[k], ca[there].mean(0))
+            marks.append(Mark(bow, 0.06 + 0.34 * float(part[k]), ARC))
+            marks.append(Mark(ca[[k]], 0.35 + 0.65 * float(part[k]), ARC))
+    notes = tuple(f" · weight {w:.2g}" for w in weights)
+    key = ((LOOKS, f"{names[residue]} looks"), (ARC, "is looked at (thicker: more)"))
+    return replace(drawn, layers=(replace(layer, notes=notes),), marks=tuple(marks), key=key)
 
 
 def plddt_color(plddt: float) -> str:
@@ -288,9 +177,16 @@ def plddt_color(plddt: float) -> str:
     return next((c for least, _, c in PLDDT_BANDS if plddt >= least), PLDDT_BANDS[-1][2])
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as something an <img> can show."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+# --- Parts ----------------------------------------------------------------------------------------
+
+
+def _bow(start: np.ndarray, end: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Points of an arc that bends away from the middle of the protein."""
+    t = np.linspace(0, 1, 13)[:, None]
+    out = (start + end) / 2 - middle
+    height = 0.35 * np.linalg.norm(end - start) + 1
+    lift = 4 * t * (1 - t) * height / max(float(np.linalg.norm(out)), 1e-6)
+    return start + t * (end - start) + lift * out
 
 
 def _check(chains: list[Chain]) -> None:
@@ -315,6 +211,37 @@ def _colors(chain: Chain, color: str | Sequence[float] | np.ndarray, k: int) -> 
     if color == "chain":
         return [style.CYCLE[k % len(style.CYCLE)]] * n
     raise BadInput(f"no colouring {color!r}; use plddt, position, chain or one number per residue")
+
+
+def _key(layers: Sequence[Layer], color: str | Sequence[float] | np.ndarray) -> tuple:
+    """What the colours stand for."""
+    key: list[tuple[str, str]] = []
+    if isinstance(color, str) and color == "plddt":
+        key = [(shade, words.split(" (")[0]) for _, words, shade in PLDDT_BANDS]
+        key[0] = (key[0][0], f"pLDDT {key[0][1]}")
+    elif isinstance(color, str) and color == "position":
+        key = [(layers[0].colors[0], "N-terminus"), (layers[0].colors[-1], "C-terminus")]
+    elif isinstance(color, str):
+        key = [(layer.colors[0], layer.chain.name or "a chain") for layer in layers]
+    return tuple(key + [(GHOST, x.chain.name or "to compare") for x in layers if x.ghost])
+
+
+def _scores(chains: Sequence[Chain]) -> tuple[tuple[str, str], ...]:
+    """Name and value of what is printed beside a superposition on the first chain."""
+    first, *others = chains
+    traced = not first.mask[:, [N, C]].any()  # Cα alone cannot be judged by all atoms
+    result = []
+    for chain in others:
+        values = evaluate(first, chain)
+        prefix = f"{chain.name}: " if len(others) > 1 else ""
+        for metric in BESIDE:
+            label, unit, digits, _ = METRICS[metric]
+            if not (traced and metric == "lddt"):
+                text = f"{values[metric]:.{digits}f}"
+                beside = unit if metric == "lddt" else ""
+                result.append((f"{prefix}{label}{f' ({beside})' if beside else ''}",
+                               text + (f" {unit}" if unit and not beside else "")))  # fmt: skip
+    return tuple(result)
 
 
 def _moved(chain: Chain, onto: Chain) -> Chain:
@@ -343,39 +270,3 @@ def _orientation(ca: Float[np.ndarray, "n 3"]) -> tuple[np.ndarray, np.ndarray]:
     x, y = vectors[:, 2], vectors[:, 1]
     x, y = (v * (1 if ((centered @ v) ** 3).sum() >= 0 else -1) for v in (x, y))
     return np.stack([x, y, np.cross(x, y)], axis=1), center
-
-
-def _pieces(chain: Chain) -> list[slice]:
-    """Stretches of residues that are there and follow each other."""
-    there = chain.mask[:, CA] > 0
-    pieces, start = [], None
-    for i in range(len(there) + 1):
-        joined = 0 < i < len(there) and chain.residue_index[i] - chain.residue_index[i - 1] == 1
-        if start is not None and not (joined and there[i]):
-            pieces.append(slice(start, i))
-            start = None
-        if start is None and i < len(there) and there[i]:
-            start = i
-    return pieces
-
-
-def _pdb(chain: Chain) -> str:
-    """ATOM records only: all that the viewer reads."""
-    text = to_pdb(replace(chain, chain_id="A", name="", method="", resolution=None))
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines() if line.startswith("ATOM"))
-
-
-def _script() -> str:
-    return f"<script>{asset('viewer.js')}</script>"
-
-
-@cache
-def asset(name: str) -> str:
-    """A text file that goes into pages."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-@cache
-def _packed() -> str:
-    code = f"/*\n{asset('3Dmol-LICENSE.txt')}\n*/\n{asset('3Dmol-min.js')}"
-    return base64.b64encode(gzip.compress(code.encode(), 9, mtime=0)).decode()

@@ -1,16 +1,19 @@
-// Turns every figure of class mf-view of the page into a 3D view: unpacks the one copy of 3Dmol.js
-// that the page carries, reads the figure's JSON, and replaces the still picture. Without WebGL, or
-// without the library, the picture stays. Nothing is loaded from anywhere.
+// Brings every figure of class mf-view of the page to life: unpacks the one copy of 3Dmol.js that
+// the page carries, runs what py3Dmol wrote (the figure's <template>), puts it in the place of the
+// still picture and adds what a hand can do: names under the mouse, side chains, a slider, keys.
+// Without WebGL, or without the library, the picture stays. Nothing is loaded from anywhere.
 (function () {
   "use strict";
   if (window.minifoldViews) { window.minifoldViews(); return; }
   const MOST = 10;  // views alive at once without a click: browsers allow about 16 WebGL contexts
-  let library = null, alive = 0;
+  let library = null, alive = 0, count = 0;
 
   function load() {
     if (window.$3Dmol) return Promise.resolve();
-    const packed = document.getElementById("minifold-3dmol");
+    const packed = document.getElementById("minifold-3dmol"), canvas = document.createElement("canvas");
     if (!packed) return Promise.reject(new Error("no 3Dmol.js in this page"));
+    if (!library && !canvas.getContext("webgl2") && !canvas.getContext("webgl"))
+      return Promise.reject(new Error("no WebGL"));
     library = library || (async function () {
       const bytes = Uint8Array.from(atob(packed.textContent.trim()), c => c.charCodeAt(0));
       const source = new ReadableStream({ start(c) { c.enqueue(bytes); c.close(); } });
@@ -33,60 +36,50 @@
     return made;
   }
 
-  function paint(viewer, spec, sidechains) {
-    spec.models.forEach((model, index) => {
-      const of = more => Object.assign({ model: index }, more);
-      const color = atom => model.colors[atom.resi] || "#999999";
-      const cartoon = { colorfunc: color, arrows: true, thickness: 0.45 };
-      if (model.ghost) cartoon.opacity = 0.75;
-      viewer.setStyle(of({}), model.moving ? {} : { cartoon: cartoon });
-      if (sidechains && !model.ghost) {
-        const sides = { not: { atom: ["N", "C", "O", "OXT"] } };
-        viewer.addStyle(of(sides), { stick: { colorfunc: color, radius: 0.13 } });
-      }
-      for (const pair of model.disulfides) {
-        const atoms = of({ resi: pair, atom: ["CA", "CB", "SG"] });
-        viewer.addStyle(atoms, { stick: { color: "#C79500", radius: 0.2 } });
-      }
-    });
+  // py3Dmol's part of the page, run in `box`; a fresh name, for the same view may be there twice
+  async function draw(box, template) {
+    const name = template.dataset.name + "_" + count++;
+    const code = template.innerHTML.replaceAll(template.dataset.name, name);
+    window.$3Dmolpromise = window.$3Dmolpromise || load();
+    box.append(document.createRange().createContextualFragment(code));  // its script runs
+    await window.$3Dmolpromise;
+    const viewer = window["viewer_" + name];
+    if (!viewer) throw new Error("3Dmol.js made no view");
+    return viewer;
+  }
+
+  function sidechains(viewer, spec, shown) {
+    const color = atom => atom.style.cartoon.colorscheme.map[atom.resi];
+    for (const selection of spec.sides) viewer.addStyle(
+      selection, { stick: { radius: 0.13, colorfunc: color, hidden: !shown } });
     viewer.render();
   }
 
-  function bonds(viewer, spec) {
-    spec.models.forEach((model, index) => {
-      for (const pair of model.disulfides) {
-        const [start, end] = pair.map(
-          resi => viewer.selectedAtoms({ model: index, resi: resi, atom: "SG" })[0]);
-        if (start && end) viewer.addCylinder({
-          start: start, end: end, radius: 0.2, color: "#C79500", fromCap: 2, toCap: 2 });
-      }
-    });
-  }
-
   // rods between the Cα atoms of one frame; coordinates are in hundredths of an Å
-  function trace(viewer, model, frame) {
-    const points = model.moving[frame].map(p => ({ x: p[0] / 100, y: p[1] / 100, z: p[2] / 100 }));
-    const numbers = Object.keys(model.colors).map(Number).sort((a, b) => a - b);
+  function trace(viewer, moving, frame) {
+    const points = moving.frames[frame].map(p => ({ x: p[0] / 100, y: p[1] / 100, z: p[2] / 100 }));
+    const numbers = moving.numbers;
     viewer.removeAllShapes();
     for (let i = 0; i + 1 < points.length; i++) if (numbers[i + 1] - numbers[i] === 1)
       viewer.addCylinder({ start: points[i], end: points[i + 1], radius: 0.45, fromCap: 2,
-                           toCap: 2, color: model.colors[numbers[i]] });
+                           toCap: 2, color: moving.colors[i] });
     viewer.render();
   }
 
   function controls(figure, stage, viewer, spec, state) {
     const bar = element(figure, "div", { className: "mf-controls" });
     figure.insertBefore(bar, stage.nextSibling);
-    if (spec.frames) {
+    if (spec.moving) {
+      const last = spec.moving.frames.length - 1;
       const play = element(bar, "button", { type: "button", textContent: "▶ play" });
       const slider = element(bar, "input", {
-        type: "range", min: 0, max: spec.frames - 1, step: 1, value: spec.frames - 1 });
+        type: "range", min: 0, max: last, step: 1, value: last });
       slider.setAttribute("aria-label", "frame");
       const label = element(bar, "output", {});
       const show = k => {
         slider.value = k;
-        label.textContent = spec.labels[k];
-        trace(viewer, spec.models[0], Number(k));
+        label.textContent = spec.moving.labels[k];
+        trace(viewer, spec.moving, Number(k));
       };
       slider.addEventListener("input", () => show(slider.value));
       let timer = null;
@@ -94,14 +87,14 @@
         if (timer) { clearInterval(timer); timer = null; play.textContent = "▶ play"; return; }
         play.textContent = "■ stop";
         show(0);
-        timer = setInterval(() => show((Number(slider.value) + 1) % spec.frames), 700);
+        timer = setInterval(() => show((Number(slider.value) + 1) % (last + 1)), 700);
       });
-      show(spec.frames - 1);
-    } else {
+      show(last);
+    } else if (spec.sides.length) {
       const label = element(bar, "label", {});
       const box = element(label, "input", { type: "checkbox" });
       label.append(" side chains");
-      box.addEventListener("change", () => paint(viewer, spec, box.checked));
+      box.addEventListener("change", () => sidechains(viewer, spec, box.checked));
     }
     const reset = element(bar, "button", { type: "button", textContent: "reset view" });
     reset.addEventListener("click", () => { viewer.setView(state); viewer.render(); });
@@ -119,23 +112,15 @@
       await load();
       stage.style.display = "block";
       box = element(stage, "div", { className: "mf-live" });
-      const viewer = window.$3Dmol.createViewer(
-        box, { backgroundColor: "white", antialias: true, cartoonQuality: 10 });
-      if (!viewer) throw new Error("no WebGL");
-      for (const model of spec.models) viewer.addModel(model.pdb, "pdb");
-      viewer.setViewStyle({ style: "outline", color: "black", width: 0.03 });
-      paint(viewer, spec, false);
-      bonds(viewer, spec);
+      const viewer = await draw(box, figure.querySelector("template"));
       viewer.setHoverable({}, true, (atom, view) => {
-        const model = spec.models[atom.model] || spec.models[0];
+        const note = (spec.notes[atom.model] || {})[atom.resi] || "";
         if (!atom.mfLabel) atom.mfLabel = view.addLabel(
-          atom.resn + " " + atom.resi + (model.notes[atom.resi] || ""),
+          atom.resn + " " + atom.resi + note,
           { position: atom, fontSize: 13, backgroundColor: "#222222", backgroundOpacity: 0.85 });
       }, (atom, view) => {
         if (atom.mfLabel) { view.removeLabel(atom.mfLabel); delete atom.mfLabel; }
       });
-      viewer.zoomTo();
-      viewer.zoom(spec.frames ? 1.25 : 1.45);
       viewer.render();
       controls(figure, stage, viewer, spec, viewer.getView());
       box.addEventListener("wheel", event => {  // the wheel scrolls the page
