@@ -1,19 +1,26 @@
-"""From a sequence or an alignment to a structure: `load`, `fold` and `Prediction`."""
+"""From a sequence or an alignment to a structure: `load`, `fold` and `Prediction`.
+
+``minifold.pipeline`` puts search, templates and relaxation around it.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from minifold.data.features import Batch, make_batch
-from minifold.data.files import write_text
+from minifold.data.files import write_bytes, write_text
+from minifold.data.modelcif import model_cif, write_model, write_pae
 from minifold.data.msa import Alignment, read_alignment
 from minifold.data.residues import ATOM_INDEX, GAP, LETTER_TO_TOKEN
 from minifold.data.structures import Chain, write_structure
@@ -26,6 +33,9 @@ from minifold.model.heads import (
     plddt_from_logits,
     ptm_from_logits,
 )
+
+if TYPE_CHECKING:
+    from minifold.data.template_search import Template
 
 DEFAULT_WEIGHTS = "seven-nano"
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
@@ -75,17 +85,65 @@ class Prediction:
         }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write prediction.cif, prediction.pdb, scores.json and view.html into a folder."""
+        """Write prediction.cif, prediction.pdb, scores.json and view.html into a folder.
+
+        The mmCIF has the categories of ModelCIF. Models with a head for it also give pae.json, the
+        predicted aligned error in the layout of the AlphaFold database.
+        """
         from minifold.look.report import write_prediction_page  # matplotlib only where it is used
 
         folder = Path(folder)
-        names = ("prediction.cif", "prediction.pdb", "scores.json", "view.html")
-        paths = [folder / name for name in names]
-        write_structure(self.chain, paths[0])
-        write_structure(self.chain, paths[1])
-        write_text(paths[2], json.dumps(self.scores(), indent=1) + "\n")
-        write_prediction_page(self, paths[3])
-        return paths
+        names = ["prediction.cif", "prediction.pdb", "scores.json", "view.html"]
+        if self.pae is not None:
+            names.append("pae.json")
+            write_pae(self, folder / "pae.json")
+        write_model(self, folder / "prediction.cif")
+        write_structure(self.chain, folder / "prediction.pdb")
+        write_text(folder / "scores.json", json.dumps(self.scores(), indent=1) + "\n")
+        write_prediction_page(self, folder / "view.html")
+        return [folder / name for name in names]
+
+    def to_cif(self) -> str:
+        """The structure as ModelCIF text."""
+        return model_cif(self)
+
+    def relax(self, seed: int = 0, quiet: bool = True) -> Prediction:
+        """The same prediction with its atoms relaxed, see ``minifold.physics.relax``.
+
+        Raises:
+            BadInput: OpenMM is not installed, or AMBER does not know a residue.
+        """
+        from minifold.physics import relax
+
+        started = time.perf_counter()
+        found = relax.relax(self.chain, seed=seed, quiet=quiet)
+        about = self.about | {
+            "relaxed": relax.METHOD,
+            "openmm": relax.openmm_version(),
+            "relax_rounds": found.rounds,
+            "relax_rmsd_ca": round(found.rmsd_ca, 3),
+            "violations_before": found.before["any"],
+            "violations_after": found.after["any"],
+            "relax_seconds": round(time.perf_counter() - started, 2),
+        }
+        chain = found.chain
+        return replace(self, positions=chain.positions, atom_mask=chain.mask, about=about)
+
+    def write_arrays(self, path: str | Path) -> None:
+        """Write everything to an .npz file, whole or not at all."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {name: x for name, x in values.items() if isinstance(x, np.ndarray)}
+        rest = {name: x for name, x in values.items() if name not in arrays}
+        file = io.BytesIO()
+        np.savez_compressed(file, rest=json.dumps(rest), **arrays)
+        write_bytes(path, file.getvalue())
+
+    @classmethod
+    def read_arrays(cls, path: str | Path) -> Prediction:
+        """What ``write_arrays`` wrote."""
+        with np.load(path) as file:
+            arrays = dict(file)
+        return cls(**json.loads(str(arrays.pop("rest"))), **arrays)
 
     def show(self):
         """A 3D view for a notebook, coloured by pLDDT."""
@@ -103,20 +161,30 @@ def load(name: str = DEFAULT_WEIGHTS) -> AlphaFold:
     Raises:
         BadInput: there is no such name or file, or it is not a weight file that fits.
     """
-    path = WEIGHTS_FOLDER / f"{name}.safetensors"
-    if not path.is_file():
-        path = Path(name)
-        if not path.is_file():
-            shipped = sorted(p.stem for p in WEIGHTS_FOLDER.glob("*.safetensors"))
-            raise BadInput(
-                f"no weights {name!r}: give a file, or one of the shipped ones "
-                f"({', '.join(shipped) or 'none here'})"
-            )
+    path = weights_file(name)
     if path.suffix == ".npz":
         return weight_files.load_npz(path)
     if path.suffix == ".pt":
         raise BadInput(f"{path}: a training checkpoint; give the .safetensors file beside it")
     return weight_files.load(path)
+
+
+def weights_file(name: str) -> Path:
+    """The file of shipped weights, or the path of another one.
+
+    Raises:
+        BadInput: there is neither.
+    """
+    path = WEIGHTS_FOLDER / f"{name}.safetensors"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        shipped = sorted(p.stem for p in WEIGHTS_FOLDER.glob("*.safetensors"))
+        raise BadInput(
+            f"no weights {name!r}: give a file, or one of the shipped ones "
+            f"({', '.join(shipped) or 'none here'})"
+        )
+    return path
 
 
 def fold(
@@ -125,6 +193,7 @@ def fold(
     recycles: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    templates: Sequence[Template] = (),
 ) -> Prediction:
     """Predict the structure of a protein.
 
@@ -134,9 +203,11 @@ def fold(
         recycles: how often the result is fed back; None takes what the model was trained with.
         seed: which sample of a deep alignment is used.
         device: "auto", "cpu", "cuda" or "mps".
+        templates: from ``find_templates``, for weights that take some.
 
     Raises:
-        BadInput: the source cannot be read, is too long for the model, or the weights do not fit.
+        BadInput: the source cannot be read, is too long for the model, the weights do not fit, or
+            take no templates.
     """
     alignment = source if isinstance(source, Alignment) else read_source(source)
     model = weights if isinstance(weights, AlphaFold) else load(weights)
@@ -144,8 +215,15 @@ def fold(
     where = choose_device(device)
     model = model.to(where).eval()
     recycles = model.config.recycles if recycles is None else recycles
+    if templates and not model.config.templates:
+        raise BadInput("these weights take no templates; fold without, or with other weights")
     started = time.perf_counter()
     batches = inference_batches(alignment, model.config, recycles, seed)
+    if templates:
+        from minifold.data.template_search import with_templates  # HMMER only where it is used
+
+        batches = [with_templates(batch, templates) for batch in batches]
+        about["templates"] = ",".join(template.name for template in templates)
     with torch.no_grad():
         output = model([batch.to(where) for batch in batches], recycles=recycles)
     about |= {

@@ -27,6 +27,7 @@ from minifold.errors import BadInput
 Table = dict[str, list]  # columns of equal length; None is "?", False is "."
 
 DICTIONARY = "https://raw.githubusercontent.com/ihmwg/ModelCIF/master/dist/mmcif_ma.dic"
+DESCRIPTION = "AlphaFold2 in PyTorch, as a course"
 MAX_PAE = 31.75  # Å, centre of the last bin: no predicted error is larger
 TARGET, ALIGNMENT, MODEL, TEMPLATE = 1, 2, 3, 4  # rows of _ma_data; templates come last
 PDB_CHAIN = re.compile(r"([0-9][A-Za-z0-9]{3})[_.]?([A-Za-z0-9]*)")
@@ -81,9 +82,10 @@ def model_cif(prediction: Predicted) -> str:
 
     ``residue_index`` + 1 is the number of a residue everywhere, label and author: numbers may
     have gaps. The name stands as it is in ``_struct.title`` and ``_entity.pdbx_description``, and
-    without spaces and quotes as the name of the entry. All of ``about`` becomes
+    without spaces and quotes as the name of the entry. All of ``about`` but times becomes
     ``_ma_software_parameter``, except ``about["templates"]``: names with commas between them,
-    such as "1abc_A,2xyz_B", become ``_ma_template_*``.
+    such as "1abc_A,2xyz_B", become ``_ma_template_*``. ``about["openmm"]``, a version, makes the
+    relaxation a step of its own.
     """
     block = cif.Block(_entry_name(prediction.name))
     for tables in (
@@ -190,28 +192,38 @@ def _wrapped(sequence: str) -> str:
 
 def _provenance(prediction: Predicted) -> dict[str, Table]:
     """What was computed from what, by which program, with which settings."""
-    settings = {key: value for key, value in prediction.about.items() if key != "templates"}
-    templates = [x.strip() for x in str(prediction.about.get("templates", "")).split(",")]
+    about = prediction.about
+    settings = {
+        key: value
+        for key, value in about.items()
+        if key != "templates" and not key.endswith("seconds")
+    }
+    templates = [x.strip() for x in str(about.get("templates", "")).split(",")]
     templates = [name for name in templates if name]
-    aligned = int(settings.get("sequences") or 1) > 1
-    data = [(TARGET, "Target sequence", "target"), (MODEL, "Model", "model coordinates")]
+    aligned, openmm = int(settings.get("sequences") or 1) > 1, about.get("openmm")
+    # (data, name, content, group): group 1 goes in, group 2 comes out, group 3 is between
+    data = [(TARGET, "Target sequence", "target", 1), (MODEL, "Model", "model coordinates", 2)]
     if aligned:
-        data.append((ALIGNMENT, "Sequence alignment", "coevolution MSA"))
-    data += [(TEMPLATE + k, name, "template structure") for k, name in enumerate(templates)]
-    data.sort()
-    # data group 1 goes in, group 2 comes out
-    groups = [(1 if number != MODEL else 2, number) for number, _, _ in data]
+        data.append((ALIGNMENT, "Sequence alignment", "coevolution MSA", 1))
+    data += [(TEMPLATE + k, name, "template structure", 1) for k, name in enumerate(templates)]
+    software = [(1, "minifold", __version__, "package", "model building", DESCRIPTION)]
     step = "structure prediction" + (" from an alignment" if aligned else " from one sequence")
+    steps = [("modeling", step, 1, 1, 2)]  # program, group that goes in, group that comes out
+    if openmm:
+        unrelaxed = TEMPLATE + len(templates)
+        data.append((unrelaxed, "Model before relaxation", "model coordinates", 3))
+        software.append((2, "OpenMM", openmm, "package", "model refinement", "Molecular mechanics"))
+        steps = [
+            ("modeling", step, 1, 1, 3),
+            ("model refinement", "restrained energy minimisation", 2, 3, 2),
+        ]
+    data.sort()
     return {
-        "software": _row(
-            pdbx_ordinal=1,
-            name="minifold",
-            version=__version__,
-            type="package",
-            classification="model building",
-            description="AlphaFold2 in PyTorch, as a course",
+        "software": _columns("pdbx_ordinal name version type classification description", software),
+        "ma_software_group": _columns(
+            "ordinal_id group_id software_id parameter_group_id",
+            [(k, k, k, 1 if k == 1 else None) for k, *_ in software],
         ),
-        "ma_software_group": _row(ordinal_id=1, group_id=1, software_id=1, parameter_group_id=1),
         "ma_software_parameter": _columns(
             "parameter_id group_id data_type name value",
             [
@@ -219,21 +231,17 @@ def _provenance(prediction: Predicted) -> dict[str, Table]:
                 for k, (key, value) in enumerate(settings.items(), start=1)
             ],
         ),
-        "ma_data": _columns("id name content_type", data),
+        "ma_data": _columns("id name content_type", [row[:3] for row in data]),
         "ma_data_group": _columns(
-            "ordinal_id group_id data_id", [(k + 1, *group) for k, group in enumerate(groups)]
+            "ordinal_id group_id data_id",
+            [(k, group, number) for k, (number, _, _, group) in enumerate(data, start=1)],
         ),
         "ma_target_entity": _row(entity_id=1, data_id=TARGET, origin="designed"),
         "ma_target_entity_instance": _row(asym_id="A", entity_id=1),
-        "ma_protocol_step": _row(
-            ordinal_id=1,
-            protocol_id=1,
-            step_id=1,
-            method_type="modeling",
-            step_name=step,
-            software_group_id=1,
-            input_data_group_id=1,
-            output_data_group_id=2,
+        "ma_protocol_step": _columns(
+            "ordinal_id protocol_id step_id method_type step_name software_group_id "
+            "input_data_group_id output_data_group_id",
+            [(k, 1, k, *row) for k, row in enumerate(steps, start=1)],
         ),
         "ma_model_list": _row(
             ordinal_id=1,

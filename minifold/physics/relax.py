@@ -3,12 +3,14 @@
     Chain ─ missing atoms ─ hydrogens ─ springs on the heavy atoms ─┐
                ┌────────────────────────────────────────────────────┘
                └→ minimise ─ violations? ─ none: done
-                     └──── cut the springs of those residues ────┘
+                     └─ cut the springs of those residues, shake their side chains
 
 The force field is AMBER ff14SB, the water is implicit (GBn2); pdbfixer adds what is missing and
 OpenMM minimises. Both are optional. What counts as a violation is decided by
 ``minifold.physics.violations``. On one machine the same seed gives the same structure: OpenMM
 runs in one thread, and the force that takes 98 % of the time gains nothing from more.
+
+Not in the supplement: the order of the forces and the shaking (deviation D34 of DEVIATIONS.md).
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from minifold.model.atoms import atom37_to_atom14
 from minifold.physics.violations import Violations, find_violations
 
 FORCE_FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
+METHOD = "AMBER ff14SB, GBn2"  # and how they are called
 STIFFNESS = 10.0  # kcal/mol/Å², of the springs
-ROUNDS = 3  # at most, as in DeepMind's released pipeline
+ROUNDS = 5  # at most
+SHAKE = 1.0  # Å, standard deviation
 KJ, ANGSTROM = 4.184, 0.1  # of a kcal, of a nm: OpenMM's units are kJ/mol and nm
-PROTEIN, WATER, SPRINGS = 0, 1, 2  # groups of forces
+BONDED, CONTACTS, WATER, SPRINGS = range(4)  # groups of forces
+BACKBONE = "N CA C O OXT CB H H1 H2 H3 HA HA2 HA3".split()
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Relaxation:
     after: dict[str, int]
     rounds: int  # minimisations that it took
     released: int  # residues whose springs were cut
+    mirrored: int  # residues that were L and are D now: the input was too distorted there
     energy: float  # kcal/mol, without the springs
     rmsd_ca: float  # Å between input and result as they stand, not superposed
 
@@ -54,9 +60,26 @@ class Relaxation:
             "violations_after": self.after,
             "rounds": self.rounds,
             "released": self.released,
+            "mirrored": self.mirrored,
             "energy": round(self.energy, 1),
             "rmsd_ca": round(self.rmsd_ca, 3),
         }
+
+    def table(self) -> str:
+        """The same for people."""
+        turned = f"{self.mirrored} residues have become D amino acids: the input is too distorted"
+        return "\n".join(
+            [
+                f"{self.chain.name}: {self.energy:.0f} kcal/mol after {self.rounds} rounds, "
+                f"Cα moved {self.rmsd_ca:.2f} Å",
+                "residues with violations  before  after",
+                *(
+                    f"  {kind:22}  {self.before[kind]:6}  {self.after[kind]:5}"
+                    for kind in self.before
+                ),
+                *([turned] if self.mirrored else []),
+            ]
+        )
 
 
 def relax(chain: Chain, rounds: int = ROUNDS, seed: int = 0, quiet: bool = True) -> Relaxation:
@@ -74,21 +97,24 @@ def relax(chain: Chain, rounds: int = ROUNDS, seed: int = 0, quiet: bool = True)
     Raises:
         BadInput: OpenMM is not installed, or the chain is none that AMBER can describe.
     """
-    require_openmm()
+    openmm_version()
     _check(chain)
-    found, ca = violations_of(chain), ATOM_INDEX["CA"]
-    before, released = count(found), np.zeros(len(chain.sequence), bool)
-    molecule = _Molecule(chain, seed)
+    found, released = violations_of(chain), np.zeros(len(chain.sequence), bool)
+    before, molecule, dry = count(found), _Molecule(chain, seed), {BONDED, CONTACTS, SPRINGS}
     with tqdm(desc="relax", unit=" steps", leave=False, disable=quiet) as bar:
-        molecule.minimise({PROTEIN, SPRINGS}, bar)  # without water a step is 80 times cheaper
+        molecule.minimise({BONDED, SPRINGS}, bar)
         for done in range(1, rounds + 1):
-            molecule.minimise({PROTEIN, WATER, SPRINGS}, bar)
-            relaxed = molecule.chain()
-            found = violations_of(relaxed)
-            if not found.violated.any() or done == rounds:
+            for forces in (dry, dry | {WATER}):  # with water, a step takes 80 times as long
+                molecule.minimise(forces, bar)
+                relaxed = molecule.chain()
+                violated = (found := violations_of(relaxed)).violated[0].numpy() > 0
+                if violated.any() and done < rounds:
+                    break
+            if not violated.any() or done == rounds:
                 break
-            released |= found.violated[0].numpy() > 0
-            molecule.release(released)
+            released |= violated
+            molecule.release(violated)
+    ca = ATOM_INDEX["CA"]
     moved = (relaxed.positions - chain.positions)[chain.mask[:, ca] > 0, ca]
     return Relaxation(
         chain=relaxed,
@@ -96,20 +122,26 @@ def relax(chain: Chain, rounds: int = ROUNDS, seed: int = 0, quiet: bool = True)
         after=count(found),
         rounds=done,
         released=int(released.sum()),
+        mirrored=int(((_handedness(chain) > 0) & (_handedness(relaxed) < 0)).sum()),
         energy=molecule.energy(),
         rmsd_ca=float(np.sqrt((moved**2).sum(-1).mean())),
     )
 
 
-def require_openmm() -> None:
-    """Raises BadInput, with the command that installs it, where OpenMM or pdbfixer is missing."""
+def openmm_version() -> str:
+    """The version of OpenMM, such as "8.6.1".
+
+    Raises:
+        BadInput: OpenMM or pdbfixer is not installed; the message says how to install them.
+    """
     try:
-        import openmm  # noqa: F401
+        import openmm
         import pdbfixer  # noqa: F401
     except ImportError:
         raise BadInput(
             "relaxation needs OpenMM and pdbfixer; install them: pip install openmm pdbfixer"
         ) from None
+    return openmm.__version__
 
 
 def violations_of(chain: Chain) -> Violations:
@@ -129,6 +161,12 @@ def count(found: Violations) -> dict[str, int]:
         "any": found.violated,
     }
     return {kind: int(violated.sum()) for kind, violated in kinds.items()}
+
+
+def _handedness(chain: Chain) -> np.ndarray:
+    """Above 0 for L, below for D amino acids, 0 where there is no Cβ."""
+    n, ca, c, cb = (chain.positions[:, ATOM_INDEX[name]] for name in ("N", "CA", "C", "CB"))
+    return (np.cross(n - ca, c - ca) * (cb - ca)).sum(-1) * chain.mask[:, ATOM_INDEX["CB"]]
 
 
 def _check(chain: Chain) -> None:
@@ -178,17 +216,23 @@ class _Molecule:
         import openmm
         from openmm import app, unit
 
-        self.origin = chain
+        self.origin, self.random = chain, np.random.default_rng(seed)
         self.topology, positions = _with_hydrogens(chain, seed)
         system = app.ForceField(*FORCE_FIELD).createSystem(self.topology)
         for force in system.getForces():
-            force.setForceGroup(WATER if isinstance(force, openmm.CustomGBForce) else PROTEIN)
+            group = {openmm.NonbondedForce: CONTACTS, openmm.CustomGBForce: WATER}
+            force.setForceGroup(group.get(type(force), BONDED))
         self.springs = openmm.CustomExternalForce("k/2 * ((x-x0)^2 + (y-y0)^2 + (z-z0)^2)")
         self.springs.setForceGroup(SPRINGS)
         for name in ("k", "x0", "y0", "z0"):
             self.springs.addPerParticleParameter(name)
-        self.places = self._places()  # (particle, residue, slot) of each heavy atom
-        for particle, i, slot in self.places:
+        (rows,) = np.nonzero(chain.mask.any(-1))
+        atoms = list(self.topology.atoms())
+        self.residue = np.array([rows[atom.residue.index] for atom in atoms])  # of each particle
+        self.is_side_chain = np.array([atom.name not in BACKBONE for atom in atoms])
+        self.slots = {a.index: ATOM_INDEX[a.name] for a in atoms if a.name in ATOM_INDEX}
+        for particle, slot in self.slots.items():
+            i = self.residue[particle]
             if chain.mask[i, slot]:
                 x = chain.positions[i, slot].astype(float) * ANGSTROM
                 self.springs.addParticle(particle, [STIFFNESS * KJ / ANGSTROM**2, *x])
@@ -198,15 +242,6 @@ class _Molecule:
         cpu = openmm.Platform.getPlatformByName("CPU")
         self.context = openmm.Context(system, self.integrator, cpu, one_thread)
         self.context.setPositions(positions)
-
-    def _places(self) -> list[tuple[int, int, int]]:
-        (rows,) = np.nonzero(self.origin.mask.any(-1))
-        return [
-            (atom.index, int(i), ATOM_INDEX[atom.name])
-            for i, residue in zip(rows, self.topology.residues(), strict=True)
-            for atom in residue.atoms()
-            if atom.name in ATOM_INDEX
-        ]
 
     def minimise(self, groups: set[int], bar: tqdm) -> None:
         """Go to the minimum of these forces: L-BFGS until it has converged."""
@@ -224,28 +259,39 @@ class _Molecule:
         except OpenMMException as error:
             raise BadInput(f"{self.origin.name}: OpenMM cannot relax this: {error}") from None
 
-    def release(self, residues: np.ndarray) -> None:
-        """Cut the springs of these residues [n]."""
-        row = {particle: i for particle, i, _ in self.places}
+    def release(self, violated: np.ndarray) -> None:
+        """Cut the springs of these residues [n] and shake their side chains.
+
+        Without a shake, a ring that another bond runs through stays where it is.
+        """
         for k in range(self.springs.getNumParticles()):
             particle, (stiffness, *x) = self.springs.getParticleParameters(k)
-            if residues[row[particle]]:
+            if violated[self.residue[particle]]:
                 self.springs.setParticleParameters(k, particle, [0.0, *x])
         self.springs.updateParametersInContext(self.context)
+        now = self._positions()
+        shaken = violated[self.residue] & self.is_side_chain
+        now[shaken] += self.random.normal(0, SHAKE, (shaken.sum(), 3))
+        self.context.setPositions(now * ANGSTROM)
 
     def energy(self) -> float:
         """kcal/mol, without the springs."""
-        state = self.context.getState(energy=True, groups={PROTEIN, WATER})
+        state = self.context.getState(energy=True, groups={BONDED, CONTACTS, WATER})
         return state.getPotentialEnergy()._value / KJ
 
     def chain(self) -> Chain:
         """The heavy atoms where they are now."""
-        state = self.context.getState(positions=True)
-        now = state.getPositions(asNumpy=True)._value / ANGSTROM
+        now = self._positions()
         positions, mask = np.zeros_like(self.origin.positions), np.zeros_like(self.origin.mask)
-        for particle, i, slot in self.places:
-            positions[i, slot], mask[i, slot] = now[particle], 1
+        for particle, slot in self.slots.items():
+            place = self.residue[particle], slot
+            positions[place], mask[place] = now[particle], 1
         return replace(self.origin, positions=positions, mask=mask)
+
+    def _positions(self) -> np.ndarray:
+        """Of all particles [particles, 3], Å."""
+        state = self.context.getState(positions=True)
+        return np.array(state.getPositions(asNumpy=True)._value) / ANGSTROM
 
 
 def _with_hydrogens(chain: Chain, seed: int):
