@@ -16,7 +16,7 @@ from minifold.data.structures import read_structure
 from minifold.errors import BadInput
 from minifold.look import drawing3d, live3d
 from minifold.look.picture import Balls, paint, ribbon, secondary_structure
-from minifold.look.view3d import attention, disulfides, library, plddt_color, trajectory, view
+from minifold.look.view3d import AXIS, attention, disulfides, library, plddt_color, trajectory, view
 from minifold.training.metrics import evaluate
 from tests.browser import Browser, needs_chromium
 from tests.conftest import ROOT
@@ -365,6 +365,29 @@ def test_the_mouse_names_residues(tmp_path):
             page.run("new Promise(done => setTimeout(done, 60))")
         words = page.run("new Promise(done => setTimeout(() => done(words), 600))")
         assert words and all(re.fullmatch(r"[A-Z]{3} \d+ · pLDDT \d+", text) for text in words)
+
+
+def test_frames_are_drawn_as_axes():
+    c = turned(chain())
+    marks = view(c, color="position", axes=True).marks
+    assert len(marks) == 3 * len(c.sequence)
+    sides = np.array([mark.points[1] - mark.points[0] for mark in marks]).reshape(-1, 3, 3)
+    assert np.allclose(sides @ sides.transpose(0, 2, 1), AXIS**2 * np.eye(3), atol=1e-3)
+    drawn = view(c, color="position").layers[0].chain.positions
+    x = np.array([mark.points for mark in marks[::3]])
+    assert np.allclose(x[:, 0], drawn[:, CA], atol=1e-3)  # from CA towards C
+    toward = drawn[:, ATOM_INDEX["C"]] - drawn[:, CA]
+    toward = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+    assert np.allclose((x[:, 1] - x[:, 0]) / AXIS, toward, atol=1e-3)
+
+
+def test_rods_turn_with_the_chain():
+    c = chain()
+    ends = c.positions[0, CA], c.positions[9, CA]
+    v = view(c, color="position", rods=[(*ends, "#D55E00")])
+    assert np.allclose(v.marks[0].points, v.layers[0].chain.positions[[0, 9], CA], atol=1e-3)
+    assert "#D55E00" in v.html()
+    assert v.png() != view(c, color="position").png()
 
 
 # --- The painter ----------------------------------------------------------------------------------

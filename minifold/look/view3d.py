@@ -20,6 +20,7 @@ from minifold.errors import BadInput
 from minifold.look import style
 from minifold.look.drawing3d import CA, GHOST, C, Layer, Mark, N, View, data_uri, disulfides
 from minifold.look.live3d import asset, library
+from minifold.model.rigid import Rigid
 from minifold.training.metrics import align_sequences, evaluate
 from minifold.training.superposition import superpose
 
@@ -47,6 +48,10 @@ METRICS = {
 BESIDE = ("lddt_ca", "lddt", "tm_score", "rmsd_ca")  # those beside a superposition
 LOOKS, ARC = style.RED, "#D98E00"  # who looks, and at whom
 MOST_ARCS = 24
+AXES = ((style.RED, "x"), (style.GREEN, "y"), (style.BLUE, "z"))  # of a frame
+AXIS, ROD = 1.6, 0.13  # length of an axis and radius of a rod, Å
+Point = Float[np.ndarray, "3"]
+Rod = tuple[Point, Point, str]  # from, to, colour
 
 
 def view(
@@ -56,6 +61,8 @@ def view(
     height: int = 360,
     superpose: bool = False,
     caption: str = "",
+    axes: bool = False,
+    rods: Sequence[Rod] = (),
 ) -> View:
     """Draw one or more chains.
 
@@ -66,6 +73,8 @@ def view(
             first chain, pale to dark.
         superpose: move every further chain onto the first, residues paired by sequence; lDDT,
             TM-score and RMSD are printed beside the picture.
+        axes: draw the backbone frame of each residue of the first chain (Algorithm 21).
+        rods: start and end (Å, where the chains are) and colour of each, to draw beside the chains.
 
     Raises:
         BadInput: no chain, no Cα atom, an unknown colour, or chains that are not of one protein.
@@ -74,7 +83,10 @@ def view(
     _check(chains)
     if superpose:
         chains = chains[:1] + [_moved(chain, onto=chains[0]) for chain in chains[1:]]
-    rotation, center = _orientation(chains[0].positions[:, CA][chains[0].mask[:, CA] > 0])
+    at = chains[0].mask[:, CA] > 0
+    ca = chains[0].positions[:, CA][at]
+    few = at.sum() < 4  # too few to turn them well
+    rotation, center = _orientation(chains[0].positions[chains[0].mask > 0] if few else ca)
     layers = []
     for k, chain in enumerate(chains):
         turned = (chain.positions - center) @ rotation * chain.mask[..., None]
@@ -85,8 +97,13 @@ def view(
             notes = [f" · pLDDT {b:.0f}" for b in chain.b_factors]
         placed = replace(chain, positions=turned.astype(np.float32))
         layers.append(Layer(placed, tuple(colors), tuple(notes), ghost))
+    rods = [*rods, *_frame_axes(chains[0])] if axes else rods
+    marks = [
+        Mark((np.array([start, end]) - center) @ rotation, ROD, shade) for start, end, shade in rods
+    ]
+    key = _key(layers, color) + (AXES if axes else ())
     scores = _scores(chains) if superpose else ()
-    return View(tuple(layers), width, height, caption, key=_key(layers, color), scores=scores)
+    return View(tuple(layers), width, height, caption, marks=tuple(marks), key=key, scores=scores)
 
 
 def trajectory(
@@ -187,6 +204,17 @@ def _bow(start: np.ndarray, end: np.ndarray, middle: np.ndarray) -> np.ndarray:
     height = 0.35 * np.linalg.norm(end - start) + 1
     lift = 4 * t * (1 - t) * height / max(float(np.linalg.norm(out)), 1e-6)
     return start + t * (end - start) + lift * out
+
+
+def _frame_axes(chain: Chain) -> list[Rod]:
+    """The axes of the backbone frames, from Cα on."""
+    x = torch.as_tensor(chain.positions[chain.mask[:, [N, CA, C]].all(1)]).double()
+    frames = Rigid.from_3_points(x[:, N], x[:, CA], x[:, C])
+    return [
+        (t, t + AXIS * R[:, k], color)
+        for R, t in zip(frames.R.numpy(), frames.t.numpy())
+        for k, (color, _) in enumerate(AXES)
+    ]
 
 
 def _check(chains: list[Chain]) -> None:
