@@ -16,7 +16,7 @@ import minifold
 from minifold.cli import main
 from minifold.data.structures import read_structure
 from minifold.errors import BadInput
-from minifold.look import Record, record
+from minifold.look import Record, attention_pictures, record
 from minifold.look import attention_view as viewer
 from minifold.look.attention_maps import KINDS, in_order, quantised
 from minifold.look.attention_view import AttentionView, attention_view, write_attention_page
@@ -205,7 +205,8 @@ def test_command_writes_page_pictures_and_arrays(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert stop.value.code == 0
-    files = {"attention.html", "attention.npz", *(f"attention_{kind}.png" for kind in KINDS)}
+    kinds = [*KINDS, "head", "structure", "triangle_starting_slices", "triangle_ending_slices"]
+    files = {"attention.html", "attention.npz", *(f"attention_{kind}.png" for kind in kinds)}
     assert {path.name for path in out.iterdir()} == files
     assert len(json.loads(capsys.readouterr().out)["files"]) == len(files)
     taps = Record.load(out / "attention.npz")
@@ -216,6 +217,51 @@ def test_command_writes_page_pictures_and_arrays(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["attention", "nowhere.a3m", "--out", str(tmp_path / "no")])
     assert stop.value.code == 2 and not (tmp_path / "no").exists()
+
+
+def test_pictures_show_the_strongest(monkeypatch):
+    taps = Record({**random_record(), "recycle1/msa": np.zeros((3, N), np.uint8)})
+    taps["recycle1/evoformer.1/msa_row"][0, 1, 2, 17] = 5.0
+    firsts = AttentionView(taps, CHAIN).firsts
+    seen = {}
+
+    def spy(name):
+        original = getattr(attention_pictures.plots, name)
+        monkeypatch.setattr(
+            attention_pictures.plots,
+            name,
+            lambda *a, **o: seen.update({name: a}) or original(*a, **o),
+        )
+
+    for name in ("attention_head", "msa_column", "triangle_slices"):
+        spy(name)
+    drawn = attention_pictures.pictures(firsts, taps, CHAIN)
+    assert set(drawn) == {*KINDS, "head", "structure", "msa_column_tree"} | {
+        f"triangle_{end}_slices" for end in ("starting", "ending")
+    }
+    assert all(picture[:4] == b"\x89PNG" for picture in drawn.values())
+    weights, letters, numbers, place = seen["attention_head"]
+    assert np.array_equal(weights, taps["recycle1/evoformer.1/msa_row"][0, 1])
+    assert letters == CHAIN.sequence and place == "MSA rows, block 1, head 1"
+    assert attention_pictures.farthest(weights[None]) == (0, 2)
+    assert seen["msa_column"][0].shape == (2, 3, 3)
+    assert seen["triangle_slices"][0].shape == (N, 2, N, N)
+
+
+def test_glance_takes_what_a_page_shows(monkeypatch):
+    model = small_model(templates=False)
+    source = ROOT / "data" / "sample_msas" / "kunitz_1bpi.a3m"
+    taps, prediction = viewer.glance(source, model, recycles=1, device="cpu")
+    full, same = viewer.attend(source, model, recycles=1, device="cpu")
+    np.testing.assert_allclose(prediction.positions, same.positions, atol=1e-2)
+    assert taps.match("recycle0/*") == [] and taps.nbytes < full.nbytes / 10
+    assert len(taps.match("recycle1/evoformer.1/*")) == 5, "four kinds and the distogram"
+    for name in taps.match("*/evoformer.*/*a*"):
+        kept = full[name] if full[name].ndim == taps[name].ndim else full[name].mean(0)
+        np.testing.assert_allclose(taps[name], kept, atol=1e-4, err_msg=name)
+    monkeypatch.setattr(viewer, "LONGEST", 57)
+    nothing, plain = viewer.glance(source, model, recycles=1, device="cpu")
+    assert nothing is None and np.abs(plain.positions - prediction.positions).max() < 1e-2
 
 
 def test_taps_of_a_fold_fit_the_viewer():

@@ -105,8 +105,7 @@ def _group(record: Record, recycle: int, kind: str, most: int) -> list[Maps]:
     if not found:
         return []
     numbers = sorted(found)
-    shown = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)
-    blocks = tuple(numbers[k] for k in shown)
+    blocks = tuple(numbers[k] for k in evenly(len(numbers), most))
     weights = np.stack([found[b] for b in blocks])  # [blocks, (row), h, q, k]
     tap = f'taps["recycle{recycle}/{stack}.{{b}}/{kind}"]'
 
@@ -128,6 +127,11 @@ def _group(record: Record, recycle: int, kind: str, most: int) -> list[Maps]:
         mean = maps(None, f"mean over {KINDS[kind].row}s", ".mean(0)[{h}]", weights.mean(1))
         slices.insert(0 if of_residues else 1, mean)
     return slices
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of 0 to count - 1, the first and the last among them."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
 
 
 def _spread(n: int) -> list[int]:

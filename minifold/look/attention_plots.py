@@ -20,6 +20,7 @@ from minifold.data.residues import ONE_TO_THREE
 from minifold.errors import BadInput
 from minifold.look import style
 
+WAY = "row: who looks (query); column: who is looked at (key)"
 LARGEST = "weight (of the largest in the map)"
 
 
@@ -42,7 +43,7 @@ def attention_grid(
         raise BadInput(f"{len(names)} names for {deep} layers; give one for each")
     side = max(0.45, min(1.7, 14 / deep, 9.5 / heads))
     height = side * min(2.0, max(0.5, queries / keys))
-    figure, grid = style.sheet(side * heads + 2, (height + 0.2) * deep + 0.6, heads, deep)
+    figure, grid = style.sheet(side * heads + 2, (height + 0.2) * deep + 0.75, heads, deep)
     for (b, h), ax in np.ndenumerate(grid):
         image = weight_map(ax, weights[b, h])
         ax.set(xticks=[], yticks=[])
@@ -53,7 +54,7 @@ def attention_grid(
     for ax, layer in zip(grid[:, 0], names):
         ax.set_ylabel(layer, fontsize=9, rotation=0, ha="right", va="center")
     figure.colorbar(image, ax=grid, shrink=min(1, 3 / figure.get_figheight()), label=LARGEST)
-    figure.suptitle(f"{name}: row = query, column = key", fontsize=11, x=0.01, ha="left")
+    over(figure, name, WAY)
     return figure
 
 
@@ -74,7 +75,7 @@ def attention_heads(
         else:
             ax.set_axis_off()
     figure.colorbar(image, ax=grid, shrink=0.7, aspect=30, label="weight")
-    figure.suptitle(f"{title}: row = query, column = key", fontsize=11, x=0.01, ha="left")
+    over(figure, title, WAY)
     return figure
 
 
@@ -168,7 +169,7 @@ def msa_column(
         right.set_ylabel("identity to the query (black: the same)", fontsize=8)
         right.yaxis.set_label_position("right")
     figure.colorbar(image, ax=grid, shrink=0.8, aspect=25, label=LARGEST)
-    figure.suptitle(f"{name}: row = query, column = key", fontsize=11, x=0.01, ha="left")
+    over(figure, name, WAY)
     return figure
 
 
@@ -228,8 +229,13 @@ def triangle_slices(
     figure.colorbar(image, ax=grid, shrink=min(1, 3 / figure.get_figheight()), label=LARGEST)
     end = "ending" if ending else "starting"
     words = name or f"Triangle attention around the {end} node"
-    figure.suptitle(f"{words}, {fixed} fixed", fontsize=11, x=0.01, ha="left")
+    over(figure, words, f"{fixed} fixed; rows look, columns are looked at")
     return figure
+
+
+def over(figure: Figure, name: str, way: str) -> None:
+    """Two lines above a figure."""
+    figure.suptitle(f"{name}\n{way}", fontsize=10, x=0.01, ha="left", color=style.INK)
 
 
 def weight_map(ax: Axes, weights: Float[np.ndarray, "q k"], high: float | None = None):

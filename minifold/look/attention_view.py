@@ -19,9 +19,11 @@ import hashlib
 import html
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,16 +35,29 @@ from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain, to_pdb
 from minifold.errors import BadInput
 from minifold.look import plots
-from minifold.look.attention_maps import KINDS, Maps, in_order, quantised, residue_names, that_fit
+from minifold.look.attention_maps import (
+    KINDS,
+    Maps,
+    evenly,
+    in_order,
+    quantised,
+    residue_names,
+    that_fit,
+)
+from minifold.look.attention_pictures import grid, pictures, unit
 from minifold.look.taps import Record, record
 from minifold.look.view3d import asset, data_uri, library, view
 from minifold.model.alphafold import AlphaFold
 from minifold.model.primitives import set_attention
 from minifold.predict import DEFAULT_WEIGHTS, Prediction, fold, load, read_source
 
+if TYPE_CHECKING:
+    from minifold.data.template_search import Template
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 POLICY += "script-src 'unsafe-inline' 'unsafe-eval'"  # eval: the library is unpacked in the page
 BLOCKS = 4  # as many blocks of each kind are shown, evenly spaced
+LONGEST = 400  # residues: of longer proteins a page has no room for the attention
 LARGE = 1 << 28  # bytes: more attention than this is averaged while it is recorded
 BACKBONE = [ATOM_INDEX[name] for name in ("N", "CA", "C", "O")]
 
@@ -88,6 +103,7 @@ def attend(
     recycles: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    templates: Sequence[Template] = (),
 ) -> tuple[Record, Prediction]:
     """Fold a protein and record its attention, distograms and frames; arguments as for `fold`.
 
@@ -100,28 +116,71 @@ def attend(
     alignment = source if isinstance(source, Alignment) else read_source(source)
     model = weights if isinstance(weights, AlphaFold) else load(weights)
     c, n = model.config, len(alignment.query)
-    passes = 1 + (c.recycles if recycles is None else recycles)
+    last = c.recycles if recycles is None else recycles
     s = min(alignment.depth, c.max_msa) + (c.max_templates if c.templates else 0)
-    size = 4 * passes * c.evoformer_blocks * n
+    size = 4 * (1 + last) * c.evoformer_blocks * n
     size *= c.msa_heads * s * (n + s) + 2 * c.pair_heads * n * n
     patterns = ["msa", "evoformer.*/msa_*", "evoformer.*/triangle_*", "structure.*/ipa*"]
     patterns += ["structure.*/frames", "evoformer.*/distogram"]
-    large = size > LARGE
-    where = f"recycle{passes - 1}" if large else "*"
-    options = {"keep": "mean", "max_bytes": 4 << 30} if large else {}
-    if large:
+    options = (recycles, seed, device, templates)
+    if size > LARGE:
+        return _averaged(alignment, model, last, patterns, options)
+    with record(model, *(f"*/{pattern}" for pattern in patterns)) as taps:
+        return taps, fold(alignment, model, *options)
+
+
+def glance(
+    source: str | Path | Alignment,
+    weights: str | AlphaFold = DEFAULT_WEIGHTS,
+    recycles: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    templates: Sequence[Template] = (),
+) -> tuple[Record | None, Prediction]:
+    """Fold a protein and record what a page about it shows; arguments as for `fold`.
+
+    That is the attention of four blocks in the last pass, averaged over its rows, and the last
+    distogram. Of more than 400 residues nothing is recorded: it would not fit into a page.
+
+    Raises:
+        BadInput: as `minifold.fold`.
+    """
+    alignment = source if isinstance(source, Alignment) else read_source(source)
+    model = weights if isinstance(weights, AlphaFold) else load(weights)
+    options = (recycles, seed, device, templates)
+    if len(alignment.query) > LONGEST:
+        return None, fold(alignment, model, *options)
+    c = model.config
+    patterns = [f"evoformer.{c.evoformer_blocks - 1}/distogram"]
+    for k in evenly(c.evoformer_blocks, BLOCKS):
+        patterns += [f"evoformer.{k}/msa_*", f"evoformer.{k}/triangle_*"]
+    patterns += [f"structure.{k}/ipa" for k in evenly(c.structure_layers, BLOCKS)]
+    return _averaged(
+        alignment, model, c.recycles if recycles is None else recycles, patterns, options
+    )
+
+
+def _averaged(
+    alignment: Alignment, model: AlphaFold, last: int, patterns: Sequence[str], options: tuple
+) -> tuple[Record, Prediction]:
+    """Fold and record in the last pass, averaged over rows; a few rows at a time."""
+    names = [f"recycle{last}/{pattern}" for pattern in patterns]
+    chunked = len(alignment.query) > 64
+    if chunked:
         set_attention(model, chunk=16)
     try:
-        with record(model, *(f"{where}/{pattern}" for pattern in patterns), **options) as taps:
-            prediction = fold(alignment, model, recycles, seed, device)
+        with record(model, *names, keep="mean", max_bytes=4 << 30) as taps:
+            return taps, fold(alignment, model, *options)
     finally:
-        if large:
+        if chunked:
             set_attention(model)
-    return taps, prediction
 
 
 def write_attention(folder: str | Path, record: Record, chain: Chain, title: str) -> list[Path]:
-    """Write attention.html, a picture of each kind of attention and the arrays, attention.npz.
+    """Write attention.html, pictures, and the arrays, attention.npz.
+
+    Pictures: all heads and blocks of each kind; one head, large; what one residue looks at, on the
+    structure; MSA columns with the tree of the sequences; triangles with one corner fixed.
 
     Raises:
         BadInput: as `attention_view`, or a file cannot be written.
@@ -131,9 +190,9 @@ def write_attention(folder: str | Path, record: Record, chain: Chain, title: str
     page = folder / "attention.html"
     write_text(page, viewer.page(title))
     paths = [page]
-    for maps in viewer.firsts:
-        paths.append(folder / f"attention_{maps.kind}.png")
-        write_bytes(paths[-1], plots.png(grid(maps)))
+    for name, picture in pictures(viewer.firsts, record, chain).items():
+        paths.append(folder / f"attention_{name}.png")
+        write_bytes(paths[-1], picture)
     paths.append(folder / "attention.npz")
     record.save(paths[-1])
     return paths
@@ -173,10 +232,11 @@ class AttentionView:
 
     def html(self) -> str:
         """The viewer, for a page that has ``view3d.library()`` in it once."""
+        still = f'alt="{html.escape(self._alt)}" src="{data_uri(self._still())}"'
         return (
             f"<style>{asset('attention.css')}</style>"
             f'<figure class="mf-attention" id="{self.identifier}">'
-            f'<img class="mfa-still" alt="{html.escape(self._alt)}" src="{data_uri(self.png())}">'
+            f'<img class="mfa-still" {still}>'
             f'<script type="application/json">{self._spec}</script></figure>'
             f"<script>{asset('attention.js')}</script>"
         )
@@ -210,6 +270,12 @@ class AttentionView:
     def png(self) -> bytes:
         """A still picture: all heads and blocks of the first kind, last pass."""
         return _small_png(grid(self._maps[0]))
+
+    def _still(self) -> bytes:
+        """What a page shows where no script runs: the heads of the last block."""
+        first = self._maps[0]
+        last = replace(first, weights=first.weights[-1:], blocks=first.blocks[-1:])
+        return _small_png(grid(last))
 
     @property
     def identifier(self) -> str:
@@ -256,7 +322,7 @@ class AttentionView:
                         "{row}", m.label
                     ),
                     "code": m.code,
-                    "unit": "layer" if kind.stack == "structure" else "block",
+                    "unit": unit(m),
                     "blocks": m.blocks,
                     "shape": m.weights.shape,
                     "sequences": kind.sequences,
@@ -276,12 +342,6 @@ class AttentionView:
         return json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
 
 
-def grid(maps: Maps) -> Figure:
-    """A figure of all maps of one kind, pass and slice: a row for each block."""
-    title = KINDS[maps.kind].label + (f", {maps.label}" if maps.label else "")
-    return plots.attention_heads(maps.weights[-1], title)
-
-
 def _backbone(chain: Chain) -> str:
     """N, CA, C and O atoms as PDB lines; longest axis to the right, shortest to the viewer."""
     chain = view(chain).layers[0].chain
@@ -293,8 +353,8 @@ def _backbone(chain: Chain) -> str:
 
 
 def _small_png(figure: Figure) -> bytes:
-    """The figure in 64 colours, which is enough for one scale and its words."""
+    """The figure in 48 colours, which is enough for one scale and its words."""
     file = io.BytesIO()
-    picture = Image.open(io.BytesIO(plots.png(figure))).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    picture = Image.open(io.BytesIO(plots.png(figure, 84))).convert("RGB")
+    picture.quantize(48, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
