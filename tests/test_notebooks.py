@@ -3,11 +3,16 @@
 That the outputs come out the same again is tested by nbval (`make test`).
 """
 
+import base64
 import importlib.util
+import io
 import json
 import re
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from tests.conftest import ROOT
 
@@ -69,6 +74,25 @@ def test_size_and_rhythm(name):
         assert f"{section}\n" in text
     assert text.count("<details>") == text.count("</details>") >= 3
     assert "Predict first" in text
+
+
+def test_pictures_are_stored_with_few_colours_and_look_the_same():
+    rng = np.random.default_rng(0)
+    figure = Figure(figsize=(4, 3))
+    ax = figure.subplots()
+    ax.scatter(*rng.normal(size=(2, 300)), c=rng.random(300), cmap="viridis")
+    ax.set_title("many colours")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", transparent=True)
+    before = base64.b64encode(file.getvalue()).decode()
+    after = build_notebooks.smaller(before)
+    assert len(after) < 0.7 * len(before)
+    old, new = (Image.open(io.BytesIO(base64.b64decode(png))) for png in (before, after))
+    new = np.asarray(new.convert("RGB"), float)
+    assert (new[0, 0] == 255).all()  # white where it was transparent
+    visible = np.asarray(old)[..., 3] == 255
+    assert np.abs(new - np.asarray(old.convert("RGB")))[visible].mean() < 3
+    assert build_notebooks.smaller(after) == after  # once is enough
 
 
 @pytest.mark.parametrize("name", NAMES)
