@@ -57,9 +57,11 @@ def test_fold_then_evaluate(small, tmp_path, capsys):
     assert run("fold", KUNITZ, "--weights", small, "--recycles", 0, "--out", out) == 0
     assert "58 residues" in capsys.readouterr().out
     assert sorted(p.name for p in out.iterdir()) == [
+        "model.npz",
         "prediction.cif",
         "prediction.pdb",
         "scores.json",
+        "stages.json",
         "view.html",
     ]
     scores = json.loads((out / "scores.json").read_text())
@@ -191,7 +193,7 @@ def test_world_writes_files_that_fold_reads(small, tmp_path, capsys):
 
 def test_help_is_there_for_every_command(capsys):
     assert run("--help") == 0
-    commands = ("fold", "evaluate", "train", "world", "fetch", "attention", "demo")
+    commands = ("fold", "relax", "evaluate", "train", "world", "fetch", "attention", "demo")
     text = capsys.readouterr().out
     for command in commands:
         assert command in text

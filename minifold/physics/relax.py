@@ -33,10 +33,11 @@ from minifold.physics.violations import Violations, find_violations
 FORCE_FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
 METHOD = "AMBER ff14SB, GBn2"  # and how they are called
 STIFFNESS = 10.0  # kcal/mol/Å², of the springs
-ROUNDS = 5  # at most
-SHAKE = 1.0  # Å, standard deviation
+ROUNDS = 8  # at most
+SHAKE = 2.0  # Å, standard deviation
 KJ, ANGSTROM = 4.184, 0.1  # of a kcal, of a nm: OpenMM's units are kJ/mol and nm
 BONDED, CONTACTS, WATER, SPRINGS = range(4)  # groups of forces
+LABELS = {"connection": "peptide bond", "clash": "clash", "within": "inside", "any": "any"}
 BACKBONE = "N CA C O OXT CB H H1 H2 H3 HA HA2 HA3".split()
 
 
@@ -74,7 +75,7 @@ class Relaxation:
                 f"Cα moved {self.rmsd_ca:.2f} Å",
                 "residues with violations  before  after",
                 *(
-                    f"  {kind:22}  {self.before[kind]:6}  {self.after[kind]:5}"
+                    f"  {LABELS[kind]:22}  {self.before[kind]:6}  {self.after[kind]:5}"
                     for kind in self.before
                 ),
                 *([turned] if self.mirrored else []),
@@ -104,14 +105,14 @@ def relax(chain: Chain, rounds: int = ROUNDS, seed: int = 0, quiet: bool = True)
     with tqdm(desc="relax", unit=" steps", leave=False, disable=quiet) as bar:
         molecule.minimise({BONDED, SPRINGS}, bar)
         for done in range(1, rounds + 1):
-            for forces in (dry, dry | {WATER}):  # with water, a step takes 80 times as long
-                molecule.minimise(forces, bar)
-                relaxed = molecule.chain()
-                violated = (found := violations_of(relaxed)).violated[0].numpy() > 0
-                if violated.any() and done < rounds:
-                    break
-            if not violated.any() or done == rounds:
+            relaxed = molecule.minimise(dry, bar)
+            found = violations_of(relaxed)
+            if done == rounds or not found.violated.any():  # water costs 80 times more
+                relaxed = molecule.minimise(dry | {WATER}, bar)
+                found = violations_of(relaxed)
+            if done == rounds or not found.violated.any():
                 break
+            violated = found.violated[0].numpy() > 0
             released |= violated
             molecule.release(violated)
     ca = ATOM_INDEX["CA"]
@@ -243,8 +244,8 @@ class _Molecule:
         self.context = openmm.Context(system, self.integrator, cpu, one_thread)
         self.context.setPositions(positions)
 
-    def minimise(self, groups: set[int], bar: tqdm) -> None:
-        """Go to the minimum of these forces: L-BFGS until it has converged."""
+    def minimise(self, forces: set[int], bar: tqdm) -> Chain:
+        """Go to the minimum of these groups of forces: L-BFGS until it has converged."""
         from openmm import LocalEnergyMinimizer, MinimizationReporter, OpenMMException
 
         class Steps(MinimizationReporter):  # called at every step, so Ctrl-C works as well
@@ -253,11 +254,12 @@ class _Molecule:
                 bar.update()
                 return False
 
-        self.integrator.setIntegrationForceGroups(groups)
+        self.integrator.setIntegrationForceGroups(forces)
         try:
             LocalEnergyMinimizer.minimize(self.context, reporter=Steps())
         except OpenMMException as error:
             raise BadInput(f"{self.origin.name}: OpenMM cannot relax this: {error}") from None
+        return self.chain()
 
     def release(self, violated: np.ndarray) -> None:
         """Cut the springs of these residues [n] and shake their side chains.
