@@ -31,9 +31,11 @@ from minifold.data.search import advice, search
 from minifold.data.structures import read_structure, structure_files
 from minifold.data.template_search import Template, find_templates
 from minifold.errors import BadInput
+from minifold.look.attention_view import glance
+from minifold.look.taps import Record
 from minifold.model.alphafold import AlphaFold
 from minifold.physics.relax import openmm_version
-from minifold.predict import DEFAULT_WEIGHTS, Prediction, fold, load, read_source, weights_file
+from minifold.predict import DEFAULT_WEIGHTS, Prediction, load, read_source, weights_file
 
 T = TypeVar("T")
 RECORD = "stages.json"
@@ -72,9 +74,9 @@ class Pipeline:
         templates: list[Template] = []
         if self.structures:
             templates = self._templates(stages, alignment, structures, model.config)
-        folded = self._fold(stages, alignment, templates, model)
+        folded, taps = self._fold(stages, alignment, templates, model)
         final = self._relax(stages, folded) if self.relax else folded
-        return final, self._write(stages, folded, final)
+        return final, self._write(stages, folded, final, taps)
 
     def _search(self, stages: Stages, query: Alignment) -> Alignment:
         database = Path(self.database)
@@ -113,14 +115,26 @@ class Pipeline:
 
     def _fold(
         self, stages: Stages, alignment: Alignment, templates: list[Template], model: AlphaFold
-    ) -> Prediction:
+    ) -> tuple[Prediction, Record | None]:
+        """The prediction, and of the attention what its page shows."""
         about = {"weights": Path(self.weights).name}
         if self.database is not None:
             about["database"] = Path(self.database).name
 
-        def make() -> Prediction:
-            made = fold(alignment, model, self.recycles, self.seed, self.device, templates)
-            return replace(made, about=made.about | about)
+        def make() -> tuple[Prediction, Record | None]:
+            options = (self.recycles, self.seed, self.device, templates)
+            taps, made = glance(alignment, model, *options)
+            return replace(made, about=made.about | about), taps
+
+        def save(made: tuple[Prediction, Record | None], at: Path) -> None:
+            made[0].write_arrays(at / "model.npz")
+            if made[1] is not None:
+                made[1].save(at / "attention.npz")
+
+        def read(at: Path) -> tuple[Prediction, Record | None]:
+            there = "attention.npz" in stages.made("fold")
+            taps = Record.load(at / "attention.npz") if there else None
+            return Prediction.read_arrays(at / "model.npz"), taps
 
         return stages.run(
             "fold",
@@ -128,11 +142,11 @@ class Pipeline:
             + [_of_file(template.path) for template in templates]
             + [about, self.recycles, self.seed, self.device],
             make=make,
-            save=lambda made, at: made.write_arrays(at / "model.npz"),
-            read=lambda at: Prediction.read_arrays(at / "model.npz"),
+            save=save,
+            read=read,
             say=lambda made: (
-                f"{len(made.sequence)} residues, {made.about['sequences']} sequences, "
-                f"weights {made.about['weights']}, mean pLDDT {made.plddt.mean():.1f}"
+                f"{len(made[0].sequence)} residues, {made[0].about['sequences']} sequences, "
+                f"weights {made[0].about['weights']}, mean pLDDT {made[0].plddt.mean():.1f}"
             ),
         )
 
@@ -149,9 +163,11 @@ class Pipeline:
             ),
         )
 
-    def _write(self, stages: Stages, folded: Prediction, final: Prediction) -> list[Path]:
+    def _write(
+        self, stages: Stages, folded: Prediction, final: Prediction, taps: Record | None
+    ) -> list[Path]:
         def save(_: None, at: Path) -> None:
-            final.save(at)
+            final.save(at, taps)
             if final is not folded:
                 write_model(folded, at / "unrelaxed.cif")
 

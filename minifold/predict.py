@@ -36,6 +36,7 @@ from minifold.model.heads import (
 
 if TYPE_CHECKING:
     from minifold.data.template_search import Template
+    from minifold.look.taps import Record
 
 DEFAULT_WEIGHTS = "seven-nano"
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
@@ -59,6 +60,7 @@ class Prediction:
     msa_depth: np.ndarray  # [n], sequences with a letter in this column
     pae: np.ndarray | None = None  # [n, n], expected error of j in the frame of i, Å
     ptm: float | None = None
+    msa: np.ndarray | None = None  # [s, n], int8, letters of the alignment; 21 gap
     about: dict[str, str | float] = field(default_factory=dict)  # how it was made
 
     @property
@@ -84,24 +86,32 @@ class Prediction:
             **self.about,
         }
 
-    def save(self, folder: str | Path) -> list[Path]:
+    def save(self, folder: str | Path, taps: Record | None = None) -> list[Path]:
         """Write prediction.cif, prediction.pdb, scores.json and view.html into a folder.
+
+        With ``taps`` (``look.attention_view.glance``) the page shows the attention as well, and the
+        arrays go to attention.npz.
 
         The mmCIF has the categories of ModelCIF. Models with a head for it also give pae.json, the
         predicted aligned error in the layout of the AlphaFold database.
         """
-        from minifold.look.report import write_prediction_page  # matplotlib only where it is used
+        from minifold.look.prediction_page import (
+            write_prediction_page,  # matplotlib: slow to import
+        )
 
         folder = Path(folder)
-        names = ["prediction.cif", "prediction.pdb", "scores.json", "view.html"]
+        names = ["prediction.cif", "prediction.pdb", "scores.json"]
         if self.pae is not None:
             names.append("pae.json")
             write_pae(self, folder / "pae.json")
+        if taps is not None:
+            names.append("attention.npz")
+            taps.save(folder / "attention.npz")
         write_model(self, folder / "prediction.cif")
         write_structure(self.chain, folder / "prediction.pdb")
         write_text(folder / "scores.json", json.dumps(self.scores(), indent=1) + "\n")
-        write_prediction_page(self, folder / "view.html")
-        return [folder / name for name in names]
+        write_prediction_page(self, folder / "view.html", taps=taps, files=names)
+        return [folder / name for name in [*names, "view.html"]]
 
     def to_cif(self) -> str:
         """The structure as ModelCIF text."""
@@ -276,6 +286,7 @@ def to_prediction(
         distances=cut((probability * centres).sum(-1), axes=2),
         trajectory=output.structure.atom14[:, member, :n, 1].detach().float().cpu().numpy(),
         msa_depth=(alignment.tokens != GAP).sum(0),
+        msa=alignment.tokens,
         pae=pae,
         ptm=ptm,
         about=about,

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import read_structure
-from minifold.look import plots
-from minifold.look.report import Row, Section, score_table, write_prediction_page, write_report
+from minifold.look import Record, plots
+from minifold.look.prediction_page import write_prediction_page
+from minifold.look.report import Row, Section, score_table, write_report
 from minifold.look.view3d import view
 from minifold.predict import Prediction
 from tests.browser import Browser, needs_chromium
@@ -43,10 +44,27 @@ def fake_prediction(name="trp-cage <1L2Y>", pae=True) -> Prediction:
         distances=distances,
         trajectory=np.stack([ca * (k + 1) / 4 for k in range(4)]),
         msa_depth=np.full(n, 12),
+        msa=rng.integers(0, 22, (12, n)).astype(np.int8),
         pae=distances / 3 if pae else None,
         ptm=0.625 if pae else None,
         about={"weights": "none & fake", "recycles": 3},
     )
+
+
+def fake_taps(n=20, blocks=2, heads=2, kinds=("msa_row", "ipa")) -> Record:
+    """Random attention, as dense as can be, and a distogram that is sure of one far pair."""
+    rng = np.random.default_rng(0)
+    c = trp_cage()
+    arrays = {"input/aatype": np.resize(c.aatype, n), "input/residue_index": np.arange(n)}
+    for k in range(blocks):
+        for kind in kinds:
+            stack = "structure" if kind == "ipa" else "evoformer"
+            weights = rng.random((heads, n, n), np.float32)
+            arrays[f"recycle0/{stack}.{k}/{kind}"] = weights / weights.sum(-1, keepdims=True)
+    sure = np.eye(64, dtype=np.float32)[np.full((n, n), 9)]
+    sure[2, 12] = 1 / 64
+    arrays[f"recycle0/evoformer.{blocks - 1}/distogram"] = sure
+    return Record(arrays)
 
 
 ROWS = [
@@ -58,7 +76,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "view.html"
-    write_prediction_page(fake_prediction(), path, trp_cage())
+    write_prediction_page(fake_prediction(), path, trp_cage(), fake_taps(), ["scores.json"])
     return path
 
 
@@ -85,22 +103,63 @@ def test_page_shows_everything(page):
         and "<1L2Y>" not in text.split("<main>")[1].split("<figure")[0]
     )
     assert "none &amp; fake" in text and ">pTM<" in text and "0.625" in text
-    assert "NLYIQWLKDG GPSSGRPPPS" in text
+    letters = re.findall(
+        r"<span data-k=\"(\d+)\"[^>]*#(\w+)[^>]*title=\"([^\"]*)\">(\w)</span>", text
+    )
+    assert "".join(letter for *_, letter in letters) == "NLYIQWLKDGGPSSGRPPPS"
+    assert letters[0] == ("0", "FF7D45", "Asn 1 · pLDDT 40", "N") and letters[19][1] == "0053D6"
     alt = html.unescape(" ".join(re.findall(r'alt="([^"]*)"', text)))
-    for words in ("Confidence", "aligned error", "Distance between", "Contacts", "Depth"):
+    for words in ("Confidence", "aligned error", "Distance between", "Contacts", "The alignment"):
         assert words in alt
     assert text.count('<figure class="mf-view"') == 2
     assert ">TM-score<" in text and "RMSD Cα (Å)" in text
+    assert text.count('<figure class="mf-attention"') == 1 and "scores.json" in text
+    assert "Distance between Tyr 3 and Ser 13" in alt, "the pair that is least decided"
+    nearest = np.where(np.triu(np.ones((20, 20)), 6) > 0, fake_prediction().contacts, 0)
+    i, j = np.unravel_index(nearest.argmax(), (20, 20))
+    assert re.search(rf"Distance between \w+ {i + 1} and \w+ {j + 1} ", alt)
 
 
 def test_page_without_pae_and_truth(tmp_path):
     write_prediction_page(fake_prediction(pae=False), tmp_path / "view.html")
     text = (tmp_path / "view.html").read_text(encoding="utf-8")
-    assert ">pTM<" not in text and "aligned error" not in text and ">TM-score<" not in text
+    assert ">pTM<" not in text and ">TM-score<" not in text
+    assert "has no head for the predicted aligned error" in text and "mf-attention" not in text
+    assert "Predicted aligned error" not in text
+
+
+def long_prediction(n: int) -> Prediction:
+    c, p, rng = trp_cage(), fake_prediction(), np.random.default_rng(0)
+
+    def grown(x, axes=1):
+        return np.resize(x, (n,) * axes + x.shape[axes:])
+
+    walk = np.cumsum(rng.normal(0, 2, (n, 1, 3)), 0)
+    positions = (grown(c.positions) + walk).astype(np.float32) * grown(c.mask)[..., None]
+    values = {"residue_index": np.arange(n), "sequence": "".join(np.resize([*c.sequence], n))}
+    values |= {name: grown(getattr(p, name)) for name in ("atom_mask", "plddt", "msa_depth")}
+    noise = {name: 20 * rng.random((n, n)) for name in ("distances", "pae")}
+    noise["contacts"] = rng.random((n, n))
+    moving = np.stack([positions[:, CA]] * 8)
+    msa = rng.integers(0, 22, (500, n)).astype(np.int8)
+    return replace(p, positions=positions, trajectory=moving, msa=msa, **values, **noise)
+
+
+@pytest.mark.parametrize("n", [150, 400])
+def test_page_of_a_long_protein_is_below_3_mb(tmp_path, n):
+    """Even if nothing in it can be compressed."""
+    kinds = ("msa_row", "ipa", "triangle_starting", "triangle_ending")
+    taps = fake_taps(n, blocks=4, heads=8, kinds=kinds)
+    write_prediction_page(long_prediction(n), tmp_path / "view.html", taps=taps)
+    assert (tmp_path / "view.html").stat().st_size < 3_000_000
+    text = (tmp_path / "view.html").read_text(encoding="utf-8")
+    assert ("mf-attention" in text) == (n == 150)
 
 
 def test_same_input_same_bytes_and_nothing_left_behind(page, tmp_path):
-    write_prediction_page(fake_prediction(), tmp_path / "view.html", trp_cage())
+    write_prediction_page(
+        fake_prediction(), tmp_path / "view.html", trp_cage(), fake_taps(), ["scores.json"]
+    )
     assert (tmp_path / "view.html").read_bytes() == page.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["view.html"]
 
@@ -127,14 +186,14 @@ def test_report_has_one_library_for_many_views(tmp_path):
     assert isinstance(figure, Figure)
     sections = [
         Section("Scores", ["By <heart>."], rows=ROWS),
-        Section("Structures", views=views, plddt_key=True),
+        Section("Structures", views=views),
         Section("Depth", figures=[figure], html="<p>more</p>"),
     ]
     write_report(tmp_path / "report.html", "Report", "The lead.", sections, "make demo")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.count('id="minifold-3dmol"') == 1
     assert text.count("<img ") == 3 and loads(text) == []
-    assert "By &lt;heart&gt;." in text and "<p>more</p>" in text and "#0053D6" in text
+    assert "By &lt;heart&gt;." in text and "<p>more</p>" in text
     write_report(tmp_path / "plain.html", "Report", "No views.", sections[:1])
     assert "minifold-3dmol" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
 
@@ -164,6 +223,38 @@ def test_views_come_alive_without_complaint(page, tmp_path):
         assert browser.run(STATES) == ["live", "live"] and browser.complaints == []
         dark = browser.run(DARK)
         assert len(dark) == 2 and min(dark) > 1000, "pixels of the structure: not blank"
+
+
+@needs_chromium
+def test_sequence_and_structure_point_at_each_other(page, tmp_path):
+    with Browser(tmp_path, height=2600) as browser:
+        browser.open(page)
+        browser.wait(SETTLED)
+        before = browser.run(DARK)[0]
+        browser.hover('[data-k="7"]')
+        assert browser.run("document.querySelector('.mf-at').textContent") == "K"
+        assert abs(browser.run(DARK)[0] - before) > 50, "a ball"
+        browser.hover("h1")
+        assert browser.run("document.querySelector('.mf-at')") is None
+        assert browser.run(DARK)[0] == before
+        viewer = "Object.entries(window).find(([k, v]) => /^viewer_.*_0$/.test(k) && v)[1]"
+        atom = f"{viewer}.selectedAtoms({{model: 0, resi: 5, atom: 'CA'}})[0]"
+        browser.run(f"{atom}.hover_callback({atom}, {viewer})")
+        assert browser.run("document.querySelector('.mf-at').dataset.k") == "4"
+        assert browser.complaints == []
+
+
+@needs_chromium
+def test_page_is_readable_on_a_phone_and_in_the_dark(page, tmp_path):
+    with Browser(tmp_path, width=390, height=800, dark=True) as browser:
+        browser.open(page)
+        browser.wait("document.querySelector('.mf-attention').dataset.structure")
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+        colors = browser.run(
+            "(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))"
+            ".map(c => c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3)"
+        )
+        assert colors[0] - colors[1] > 150, "bright on dark"
 
 
 @needs_chromium

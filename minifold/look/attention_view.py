@@ -17,7 +17,6 @@ import base64
 import gzip
 import hashlib
 import html
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,8 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from PIL import Image
 
 from minifold.data.files import write_bytes, write_text
 from minifold.data.msa import Alignment
@@ -59,6 +56,7 @@ POLICY += "script-src 'unsafe-inline' 'unsafe-eval'"  # eval: the library is unp
 BLOCKS = 4  # as many blocks of each kind are shown, evenly spaced
 LONGEST = 400  # residues: of longer proteins a page has no room for the attention
 LARGE = 1 << 28  # bytes: more attention than this is averaged while it is recorded
+SMALL = {"dpi": 84, "colors": 48}  # of still pictures: enough for one scale and its words
 BACKBONE = [ATOM_INDEX[name] for name in ("N", "CA", "C", "O")]
 
 
@@ -230,6 +228,11 @@ class AttentionView:
             firsts.setdefault(maps.kind, maps)
         self.firsts = list(firsts.values())  # for pictures: of each kind the first slice
 
+    @property
+    def complete(self) -> bool:
+        """Whether there was room for every kind of attention."""
+        return {m.kind for m in self._maps} == {m.kind for m in self.firsts}
+
     def html(self) -> str:
         """The viewer, for a page that has ``view3d.library()`` in it once."""
         still = f'alt="{html.escape(self._alt)}" src="{data_uri(self._still())}"'
@@ -269,13 +272,13 @@ class AttentionView:
 
     def png(self) -> bytes:
         """A still picture: all heads and blocks of the first kind, last pass."""
-        return _small_png(grid(self._maps[0]))
+        return plots.png(grid(self._maps[0]), **SMALL)
 
     def _still(self) -> bytes:
         """What a page shows where no script runs: the heads of the last block."""
         first = self._maps[0]
         last = replace(first, weights=first.weights[-1:], blocks=first.blocks[-1:])
-        return _small_png(grid(last))
+        return plots.png(grid(last), **SMALL)
 
     @property
     def identifier(self) -> str:
@@ -350,11 +353,3 @@ def _backbone(chain: Chain) -> str:
     bare = replace(chain, mask=mask, chain_id="A", name="", method="", resolution=None)
     atoms = [line.rstrip() for line in to_pdb(bare).splitlines() if line.startswith("ATOM")]
     return "\n".join(line[:54] for line in atoms)  # up to the coordinates
-
-
-def _small_png(figure: Figure) -> bytes:
-    """The figure in 48 colours, which is enough for one scale and its words."""
-    file = io.BytesIO()
-    picture = Image.open(io.BytesIO(plots.png(figure, 84))).convert("RGB")
-    picture.quantize(48, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return file.getvalue()

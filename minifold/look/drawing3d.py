@@ -47,6 +47,7 @@ class Layer:
     colors: tuple[str, ...]  # one per residue
     notes: tuple[str, ...]  # shown beside the residue's name under the mouse
     ghost: bool = False  # drawn in the background, to compare with
+    thin: bool = False  # as a thread, so that what is beside it can be seen
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,9 @@ class View:
             color = np.array([to_rgb(c) for c in layer.colors])
             x = ca if moved else layer.chain.positions[:, CA]
             for piece in _pieces(layer.chain):
-                drawn = ribbon(x[piece], color[piece], flat=not layer.ghost)
-                balls.append(replace(drawn, radius=0.24) if layer.ghost else drawn)
+                thread = layer.ghost or layer.thin
+                drawn = ribbon(x[piece], color[piece], flat=not thread)
+                balls.append(replace(drawn, radius=0.24) if thread else drawn)
             for i, j in [] if moved or layer.ghost else disulfides(layer.chain):
                 atoms = layer.chain.positions[[i, i, i, j, j, j], [CA, CB, SG, SG, CB, CA]]
                 balls.append(rod(atoms, np.array(to_rgb(SULFUR)), 0.24))
@@ -200,6 +202,8 @@ class View:
                 scene.setStyle({"model": k}, {})
                 continue
             cartoon = {"arrows": True, "thickness": 0.45}
+            if layer.thin:
+                cartoon |= {"style": "trace", "thickness": 0.25}
             if layer.ghost:
                 cartoon |= {"color": GHOST, "opacity": 0.75}
             else:

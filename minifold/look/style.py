@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY, INK = "#CC79A7", "#56B4E9", "#F0E442", "#999999", "#222222"
@@ -78,13 +79,18 @@ def headline(ax: Axes, words: str) -> None:
     ax.set_title(words, loc="left", fontsize=11, color=INK)
 
 
-def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
+def png(figure: Figure, dpi: int = DPI, colors: int | None = None) -> bytes:
+    """The figure as a PNG, small if of few ``colors``; the same figure gives the same bytes."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what is laid out stays: a second round would move it
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return file.getvalue()
+    if colors is None:
+        return file.getvalue()
+    small = io.BytesIO()
+    palette = Image.open(file).convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    palette.save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:

@@ -73,7 +73,8 @@ def view(
             first chain, pale to dark.
         superpose: move every further chain onto the first, residues paired by sequence; lDDT,
             TM-score and RMSD are printed beside the picture.
-        axes: draw the backbone frame of each residue of the first chain (Algorithm 21).
+        axes: draw the backbone frame of each residue of the first chain (Algorithm 21), and the
+            chain itself as a thread.
         rods: start and end (Å, where the chains are) and colour of each, to draw beside the chains.
 
     Raises:
@@ -96,7 +97,8 @@ def view(
         if isinstance(color, str) and color == "plddt" and not ghost:
             notes = [f" · pLDDT {b:.0f}" for b in chain.b_factors]
         placed = replace(chain, positions=turned.astype(np.float32))
-        layers.append(Layer(placed, tuple(colors), tuple(notes), ghost))
+        thin = axes and k == 0
+        layers.append(Layer(placed, tuple(colors), tuple(notes), ghost, thin))
     rods = [*rods, *_frame_axes(chains[0])] if axes else rods
     marks = [
         Mark((np.array([start, end]) - center) @ rotation, ROD, shade) for start, end, shade in rods

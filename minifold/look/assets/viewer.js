@@ -66,6 +66,29 @@
     viewer.render();
   }
 
+  // the letters of a sequence in the same section: one under the mouse is marked in the structure,
+  // a residue under the mouse in the sequence
+  function link(figure, viewer) {
+    const section = figure.closest("section");
+    if (!section || section.querySelector(".mf-view") !== figure) return () => {};
+    const letters = [...section.querySelectorAll(".sequence [data-k]")];
+    const atoms = viewer.selectedAtoms({ model: 0, atom: "CA" });
+    let ball = null;
+    const mark = k => {
+      letters.forEach((letter, i) => letter.classList.toggle("mf-at", i === k));
+      if (ball) viewer.removeShape(ball);
+      ball = k >= 0 ? viewer.addSphere({ center: atoms[k], radius: 1.4, color: "#D55E00" }) : null;
+      viewer.render();
+    };
+    if (letters.length !== atoms.length) return () => {};
+    letters.forEach((letter, k) => {
+      letter.addEventListener("pointerenter", () => mark(k));
+      letter.addEventListener("pointerleave", () => mark(-1));
+    });
+    return resi => letters.forEach(
+      (letter, i) => letter.classList.toggle("mf-at", atoms[i].resi === resi));
+  }
+
   function controls(figure, stage, viewer, spec, state) {
     const bar = element(figure, "div", { className: "mf-controls" });
     figure.insertBefore(bar, stage.nextSibling);
@@ -113,12 +136,15 @@
       stage.style.display = "block";
       box = element(stage, "div", { className: "mf-live" });
       const viewer = await draw(box, figure.querySelector("template"));
+      const point = spec.moving ? () => {} : link(figure, viewer);
       viewer.setHoverable({}, true, (atom, view) => {
+        if (atom.model === 0) point(atom.resi);
         const note = (spec.notes[atom.model] || {})[atom.resi] || "";
         if (!atom.mfLabel) atom.mfLabel = view.addLabel(
           atom.resn + " " + atom.resi + note,
           { position: atom, fontSize: 13, backgroundColor: "#222222", backgroundOpacity: 0.85 });
       }, (atom, view) => {
+        point(null);
         if (atom.mfLabel) { view.removeLabel(atom.mfLabel); delete atom.mfLabel; }
       });
       viewer.render();
