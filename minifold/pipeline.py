@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ class Pipeline:
     weights: str = DEFAULT_WEIGHTS
     database: str | Path | None = None  # search these sequences for homologs first
     structures: Sequence[str | Path] = ()  # files and folders in which templates are looked for
+    allow_target: bool = False  # take also structures of the target itself as templates
     relax: bool = False
     recycles: int | None = None
     seed: int = 0
@@ -104,9 +106,11 @@ class Pipeline:
 
         templates = stages.run(
             "templates",
-            needs=[_of(query), config.max_templates, *map(str, structures)]
-            + [_of_file(path) for path in structures],
-            make=lambda: find_templates(query, structures, config.max_templates, quiet=self.quiet),
+            needs=[_of(query), config.max_templates, self.allow_target, shutil.which("hhsearch")]
+            + [(str(path), _of_file(path)) for path in structures],
+            make=lambda: find_templates(
+                query, structures, config.max_templates, self.allow_target, quiet=self.quiet
+            ),
             save=lambda found, at: write_text(at / "templates.json", _as_json(found)),
             read=lambda at: _from_json(read_text(at / "templates.json")),
             say=say,
