@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from minifold.data.residues import RENAMING
@@ -73,6 +73,29 @@ def backbone_fape(
         return clamped.mean(0)
     unclamped = frame_aligned_point_error(*arguments, clamp=None)
     return (use_clamped * clamped + (1 - use_clamped) * unclamped).mean(0)
+
+
+def local_fape(
+    frames: Rigid,
+    true_frames: Rigid,
+    mask: Float[Tensor, "b i"],
+    residue_index: Int[Tensor, "b i"],
+    reach: int = 4,
+    scale: float = 10.0,
+) -> Float[Tensor, "l b"]:
+    """Backbone FAPE of residues at most ``reach`` apart in the chain, never clamped.
+
+    Not part of AlphaFold2; off by default. Of all pairs few are neighbours, so a small model learns
+    last what FAPE weighs least: bond lengths, helices and their hand.
+
+    Args:
+        frames: [l, b, i], Å. true_frames: [b, i].
+    """
+    seen, true = (T[..., :, None].invert_apply(T.t[..., None, :, :]) for T in (frames, true_frames))
+    apart = (residue_index[:, :, None] - residue_index[:, None, :]).abs()
+    pairs = mask[:, :, None] * mask[:, None, :] * ((apart > 0) & (apart <= reach))
+    error = (1e-4 + (seen - true).square().sum(-1)).sqrt()
+    return (pairs * error).sum((-2, -1)) / scale / (1e-4 + pairs.sum((-2, -1)))
 
 
 @dataclass(frozen=True)

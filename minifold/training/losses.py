@@ -21,7 +21,7 @@ from minifold.model.heads import distogram_edges, pae_edges
 from minifold.model.rigid import Rigid
 from minifold.model.structure import StructureOutput
 from minifold.physics.violations import find_violations, violation_loss
-from minifold.training.fape import backbone_fape, rename_ambiguous, sidechain_fape
+from minifold.training.fape import backbone_fape, local_fape, rename_ambiguous, sidechain_fape
 from minifold.training.metrics import LDDT_CUTOFFS, lddt_per_point
 
 CA = 1  # in atom14 and atom37
@@ -48,6 +48,7 @@ class LossWeights:
     resolved: float = 0.01
     pae: float = 0.1
     smooth_lddt: float = 0.0  # ours, for small models
+    fape_local: float = 0.0  # ours, likewise
     # Multiply the total of each example by the root of its number of residues: so AlphaFold2 was
     # trained (supplement 1.9); the released code's total is without it, which is the default here.
     sqrt_length: bool = False
@@ -72,8 +73,8 @@ def losses_per_example(
 ) -> dict[str, Float[Tensor, " b"]]:
     """Every loss and their weighted sum ``total``, for each example.
 
-    What costs much is left out if its weight is 0 (fape_sidechain, violation, smooth_lddt), and so is what the
-    batch or the model does not have (masked_msa, pae).
+    What costs much is left out if its weight is 0 (fape_sidechain, violation, smooth_lddt,
+    fape_local), and so is what the batch or the model does not have (masked_msa, pae).
 
     Raises:
         BadInput: the batch has no true structure.
@@ -132,6 +133,10 @@ def structure_losses(
     if weights.smooth_lddt:
         ca, mask = truth.atom14[..., CA, :], truth.atom14_mask[..., CA]
         parts["smooth_lddt"] = smooth_lddt_loss(predicted.atom14[..., CA, :], ca, mask).mean(0)
+    if weights.fape_local:
+        parts["fape_local"] = local_fape(
+            frames, truth.backbone, truth.backbone_mask, residue_index
+        ).mean(0)
     return parts
 
 

@@ -15,7 +15,6 @@ from minifold.data.features import Batch, collate, crop, make_batch
 from minifold.data.msa import Alignment, read_alignment
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain, read_structure
-from minifold.data.toyworld import ToyExamples, ToyWorld
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
 from minifold.model.atoms import pseudo_beta
@@ -94,70 +93,6 @@ class Proteins:
     def measure(self, model: AlphaFold) -> dict[str, float]:
         pairs = [(fold_example(model, example), example.chain) for example in self.held_out]
         return _means([quick_scores(predicted, truth) for predicted, truth in pairs])
-
-
-class ToyFamilies:
-    """Fresh families of the toy world at every step; families of another seed are held out.
-
-    Args:
-        config: sizes of the model.
-        length: residues, or a range.
-        depth: sequences of a family.
-        seed: of the training families.
-        held_out: how many families are measured.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        length: int | tuple[int, int] = (32, 48),
-        depth: int = 64,
-        seed: int = 0,
-        held_out: int = 24,
-    ):
-        self.config, self.seed = config, seed
-        self.world = ToyWorld(length=length, depth=depth, seed=seed)
-        unseen = ToyWorld(length=length, depth=depth, seed=seed + 1_000_003).sample(held_out)
-        self.held_out = [
-            Example(unseen.chain(n, f"toy{n}"), unseen.alignment(n, f"toy{n}"))
-            for n in range(held_out)
-        ]
-        self._block = (-1, None)  # the last block of examples that was made
-
-    def batch(self, step: int, size: int) -> Batch:
-        parts = []
-        for index in range(step * size, (step + 1) * size):
-            examples, n = self._examples(index // self.world.block), index % self.world.block
-            seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
-            parts.append(
-                make_batch(
-                    examples.alignment(n), examples.chain(n), self.config, seed, training=True
-                )
-            )
-        return collate(parts)
-
-    def _examples(self, block: int) -> ToyExamples:
-        if self._block[0] != block:
-            self._block = (block, self.world.make_block(block))
-        return self._block[1]
-
-    def measure(self, model: AlphaFold) -> dict[str, float]:
-        return measure_families(model, self.held_out)
-
-
-def measure_families(model: AlphaFold, examples: Sequence[Example]) -> dict[str, float]:
-    """Contact precision (top L/2, |i-j| >= 6), lDDT-Cα and RMSD (Å), means over the examples."""
-    from minifold.predict import fold
-
-    device = next(model.parameters()).device.type
-    scores = []
-    for example in examples:
-        prediction = fold(example.alignment, model, device=device)
-        scores.append(
-            {"precision": precision_of(prediction.contacts, example.chain)}
-            | quick_scores(prediction.chain, example.chain)
-        )
-    return _means(scores)
 
 
 def quick_scores(predicted: Chain, truth: Chain) -> dict[str, float]:

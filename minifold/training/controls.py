@@ -1,0 +1,159 @@
+"""What a score on toy families must be compared with: a model without the evidence, and floors.
+
+``compare`` makes the table that every result on families prints: the model, the same model with
+the covariation hidden, and what knows nothing of the alignment at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from minifold.data.msa import Alignment
+from minifold.data.residues import ATOM_INDEX, GAP
+from minifold.model.alphafold import AlphaFold
+from minifold.training import baselines
+from minifold.training.sources import Example, precision_of
+from minifold.training.toyscores import family_scores, structure_scores
+
+CA = ATOM_INDEX["CA"]
+CONTROLS = ("none", "shuffled", "query")
+Scores = dict[str, Float[np.ndarray, " n"]]
+
+
+def hide(example: Example, control: str, seed: int = 0) -> Example:
+    """The example without what the control hides from the model.
+
+    "none" hides nothing, "shuffled" the covariation (each column is shuffled by itself below the
+    query), "query" all rows but the first.
+    """
+    alignment = example.alignment
+    if control == "shuffled":
+        tokens = baselines.shuffle_columns(alignment.tokens, np.random.default_rng(seed))
+        alignment = Alignment(alignment.names, tokens, alignment.deletions)
+    if control == "query":
+        alignment = alignment.take(np.array([0]))
+    return Example(example.chain, alignment)
+
+
+def foreign(example: Example, other: Example) -> Example:
+    """The example with the rows of another protein's alignment below its query."""
+    n, rows = example.alignment.tokens.shape[1], other.alignment.depth
+    tokens = np.full((rows, n), GAP, other.alignment.tokens.dtype)
+    common = min(n, other.alignment.tokens.shape[1])
+    tokens[:, :common] = other.alignment.tokens[:, :common]
+    tokens[0] = example.alignment.tokens[0]
+    names = example.alignment.names[:1] + other.alignment.names[1:]
+    return Example(example.chain, Alignment(names, tokens, np.zeros(tokens.shape, np.int32)))
+
+
+def compare(
+    model: AlphaFold,
+    examples: Sequence[Example],
+    folds: Iterable[Float[np.ndarray, "_ 3"]] = (),
+    seed: int = 0,
+) -> tuple[dict[str, Scores], Float[np.ndarray, " n"] | None]:
+    """Scores of each example by name of the predictor, and each one's distance from ``folds``.
+
+    Args:
+        folds: Cα atoms (Å) of all that the model was trained on; without them there is no row of
+            the nearest fold and no distance.
+
+    Returns:
+        Scores, see ``toyscores.structure_scores``, and the dRMSD (Å) of the nearest training fold.
+    """
+    torch.manual_seed(seed)
+    untrained = AlphaFold(model.config).to(next(model.parameters()).device)
+    others = [*examples[1:], *examples[:1]]
+    rows = {
+        "model": family_scores(model, examples),
+        "columns shuffled": family_scores(
+            model, [hide(x, "shuffled", seed + k) for k, x in enumerate(examples)]
+        ),
+        "query alone": family_scores(model, [hide(x, "query") for x in examples]),
+        "another's alignment": family_scores(
+            model, [foreign(x, other) for x, other in zip(examples, others)]
+        ),
+        "untrained": family_scores(untrained, examples),
+        "direct couplings": {"precision": np.array([_couplings(x) for x in examples])},
+    }
+    rng = np.random.default_rng(seed)
+    rows["helix"] = _floor(examples, [baselines.helix(x.chain.sequence)[0] for x in examples])
+    walks = [baselines.random_walk(len(x.chain.sequence), rng) for x in examples]
+    rows["random walk"] = _floor(examples, walks)
+    folds = list(folds)
+    if not folds:
+        return rows, None
+    near = nearest_folds(folds, [x.chain.positions[:, CA] for x in examples])
+    rows["nearest training fold"] = _floor(examples, [ca for ca, _ in near])
+    return rows, np.array([drmsd for _, drmsd in near])
+
+
+def _couplings(example: Example) -> float:
+    return precision_of(baselines.direct_coupling(example.alignment.tokens), example.chain)
+
+
+def _floor(examples: Sequence[Example], predicted: Sequence[np.ndarray]) -> Scores:
+    """Scores of structures that are Cα atoms only, or whole; FAPE needs whole ones."""
+    rows = []
+    for example, x in zip(examples, predicted):
+        whole = x if x.ndim == 3 else np.zeros_like(example.chain.positions)
+        if x.ndim == 2:
+            whole[:, CA] = x
+        one = structure_scores(
+            *(
+                torch.as_tensor(np.asarray(a, np.float32))[None]
+                for a in (whole, example.chain.positions, example.chain.mask)
+            )
+        )
+        if x.ndim == 2:
+            del one["fape"]
+        rows.append(one)
+    return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+
+
+def nearest_folds(
+    folds: Sequence[Float[np.ndarray, "_ 3"]], targets: Sequence[Float[np.ndarray, "_ 3"]]
+) -> list[tuple[Float[np.ndarray, "_ 3"], float]]:
+    """For each target the window of any fold with the smallest dRMSD (Å), and that number.
+
+    As ``baselines.nearest_structure``, for many targets at once: the sum of squared differences of
+    two sets of distances is a dot product.
+    """
+    lengths = sorted({len(x) for x in targets})
+    found: list[tuple[np.ndarray | None, float]] = [(None, np.inf)] * len(targets)
+    for n in lengths:
+        upper = np.triu_indices(n, 1)
+        mine = [k for k, x in enumerate(targets) if len(x) == n]
+        wanted = np.stack([_distances(targets[k][None])[0][upper] for k in mine])
+        windows = (x[s : s + n] for x in folds for s in range(len(x) - n + 1))
+        for chunk in _chunks(windows, 4096):
+            theirs = _distances(chunk)[:, upper[0], upper[1]]
+            square = (wanted**2).mean(1)[:, None] + (theirs**2).mean(1)
+            square = square - 2 * wanted @ theirs.T / theirs.shape[1]
+            for row, k in enumerate(mine):
+                best = int(square[row].argmin())
+                drmsd = float(np.sqrt(max(square[row, best], 0)))
+                if drmsd < found[k][1]:
+                    found[k] = (chunk[best].copy(), drmsd)
+    return found
+
+
+def _distances(x: Float[np.ndarray, "k n 3"]) -> Float[np.ndarray, "k n n"]:
+    square = (x * x).sum(-1)
+    square = square[:, :, None] + square[:, None, :] - 2 * x @ x.transpose(0, 2, 1)
+    return np.sqrt(np.maximum(square, 0))
+
+
+def _chunks(windows: Iterable[np.ndarray], size: int):
+    some = []
+    for window in windows:
+        some.append(window - window.mean(0))
+        if len(some) == size:
+            yield np.stack(some)
+            some = []
+    if some:
+        yield np.stack(some)

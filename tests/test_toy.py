@@ -1,0 +1,154 @@
+"""Training on toy families: what is shown, what is hidden, what is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from minifold.config import preset
+from minifold.data.residues import aatype_to_sequence
+from minifold.data.toyworld import ToyWorld
+from minifold.errors import BadInput
+from minifold.model.alphafold import AlphaFold
+from minifold.training import baselines
+from minifold.training.controls import compare, foreign, hide, nearest_folds
+from minifold.training.sources import precision_of
+from minifold.training.toy import LOGGED, ToyFamilies
+from minifold.training.toyscores import family_scores, summary
+
+TINY = preset("nano").replace(
+    c_m=16, c_z=16, c_s=32, evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4,
+    recycles=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy() -> ToyFamilies:
+    return ToyFamilies(TINY, length=(16, 20), depth=8, seed=5, held_out=3)
+
+
+def sequences(batch) -> list[str]:
+    lengths = batch.seq_mask.sum(1).long()
+    return [aatype_to_sequence(row[:n].numpy()) for row, n in zip(batch.aatype, lengths)]
+
+
+def test_toy_steps_are_fresh_and_reproducible(toy):
+    one, again, next_one = toy.batch(0, 4), toy.batch(0, 4), toy.batch(1, 4)
+    assert torch.equal(one.msa_feat, again.msa_feat)
+    assert torch.equal(one.all_atom_positions, again.all_atom_positions)
+    assert not set(sequences(one)) & set(sequences(next_one))
+
+
+def test_steps_do_not_depend_on_what_was_asked_before(toy):
+    other = ToyFamilies(TINY, length=(16, 20), depth=8, seed=5, held_out=1)
+    for step in (20, 3):
+        assert torch.equal(other.batch(step, 4).msa_feat, toy.batch(step, 4).msa_feat)
+
+
+def test_every_family_is_shown_as_often_as_asked_for():
+    source = ToyFamilies(TINY, length=8, depth=1, seed=2, held_out=1, uses=3)
+    rounds = [source.block_of_round(number) for number in range(300)]
+    assert all(block <= number // 3 for number, block in enumerate(rounds))
+    assert {rounds.count(block) for block in range(20, 60)} == {3}
+    far = [number for number, block in enumerate(rounds) if block == 40]
+    assert min(b - a for a, b in zip(far, far[1:])) > 30
+
+
+def test_batches_hold_chains_of_similar_length():
+    source = ToyFamilies(TINY, length=(8, 40), depth=1, seed=3, held_out=1)
+    lengths = [source.batch(step, 4).seq_mask.sum(1) for step in range(16)]
+    spread = np.mean([float(n.max() - n.min()) for n in lengths])
+    assert spread < 6  # of four random ones: 19
+    assert sorted(torch.cat(lengths).tolist())[0] < 12
+
+
+def test_a_batch_that_divides_no_block_is_refused(toy):
+    with pytest.raises(BadInput, match="divisor of 64"):
+        toy.batch(0, 7)
+
+
+def test_held_out_families_are_not_trained_on(toy):
+    seen = {s for k in range(8) for s in sequences(toy.batch(k, 4))}
+    held_out = {x.chain.sequence for x in toy.held_out}
+    assert len(held_out) == 3 and not held_out & seen
+
+
+def test_what_a_control_hides():
+    example = ToyFamilies(TINY, length=24, depth=64, seed=1, held_out=1).held_out[0]
+    tokens = example.alignment.tokens
+    shuffled = hide(example, "shuffled", 0).alignment.tokens
+    assert (shuffled[0] == tokens[0]).all() and (shuffled != tokens).any()
+    assert (np.sort(shuffled, axis=0) == np.sort(tokens, axis=0)).all()  # every profile stays
+    assert hide(example, "query").alignment.depth == 1
+    assert hide(example, "none").alignment.tokens is tokens
+    with pytest.raises(BadInput, match="control"):
+        ToyFamilies(TINY, control="rows")
+
+
+def test_a_twin_never_sees_what_is_hidden_from_it():
+    query = ToyFamilies(TINY, length=16, depth=8, seed=4, held_out=2, control="query")
+    assert all(x.alignment.depth == 1 for x in query.held_out)
+    assert query.batch(0, 4).msa_feat.shape[1] == 1
+
+
+def test_another_alignment_keeps_the_query():
+    world = ToyWorld(length=(12, 20), depth=8, seed=9)
+    toys = world.sample(2)
+    from minifold.training.sources import Example
+
+    one, two = (Example(toys.chain(n), toys.alignment(n)) for n in range(2))
+    mixed = foreign(one, two).alignment
+    assert mixed.query == one.alignment.query and mixed.depth == two.alignment.depth
+    n = min(mixed.tokens.shape[1], two.alignment.tokens.shape[1])
+    assert (mixed.tokens[1:, :n] == two.alignment.tokens[1:, :n]).all()
+
+
+def test_true_distances_have_the_best_contact_precision(toy):
+    chain = toy.held_out[0].chain
+    x = torch.from_numpy(chain.positions)
+    glycine = np.array([letter == "G" for letter in chain.sequence])
+    beta = torch.where(torch.from_numpy(glycine)[:, None], x[:, 1], x[:, 3])
+    nearness = -torch.cdist(beta, beta).numpy()
+    others = np.random.default_rng(0).normal(size=nearness.shape)
+    best = precision_of(nearness, chain)
+    assert best > precision_of(others, chain)
+    assert best == max(precision_of(s, chain) for s in (nearness, others, -nearness))
+
+
+def test_scores_keep_the_order_of_the_examples(toy):
+    torch.manual_seed(0)
+    model = AlphaFold(TINY)
+    together = family_scores(model, toy.held_out)
+    for k, example in enumerate(toy.held_out):
+        alone = family_scores(model, [example])
+        for key, values in together.items():
+            assert values[k] == pytest.approx(alone[key][0], abs=2e-3), key
+    assert set(LOGGED) < set(summary(together))
+    assert summary(together)["rmsd_ca"] == np.median(together["rmsd_ca"])
+
+
+def test_the_nearest_fold_is_the_nearest():
+    rng = np.random.default_rng(0)
+    folds = [baselines.random_walk(n, rng) for n in (20, 31, 25)]
+    targets = [folds[1][4:24] + 5.0, baselines.random_walk(18, rng)]
+    found = nearest_folds(folds, targets)
+    for target, (ca, drmsd) in zip(targets, found):
+        expected, distance = baselines.nearest_structure(folds, target)
+        assert drmsd == pytest.approx(distance, abs=2e-2)
+        assert np.allclose(ca, expected - expected.mean(0), atol=1e-4)
+    assert found[0][1] < 0.02
+
+
+def test_the_table_has_all_controls_and_floors(toy):
+    torch.manual_seed(0)
+    folds = list(toy.folds(steps=1, size=64))
+    assert len(folds) == 64
+    rows, novelty = compare(AlphaFold(TINY), toy.held_out, folds)
+    assert list(rows) == [
+        "model", "columns shuffled", "query alone", "another's alignment", "untrained",
+        "direct couplings", "helix", "random walk", "nearest training fold",
+    ]  # fmt: skip
+    assert len(novelty) == 3 and (novelty > 0).all()
+    assert (rows["nearest training fold"]["lddt_ca"] > rows["random walk"]["lddt_ca"]).mean() > 0.6
+    assert list(rows["direct couplings"]) == ["precision"]
