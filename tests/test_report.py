@@ -112,7 +112,7 @@ def test_page_shows_everything(page):
     for words in ("Confidence", "aligned error", "Distance between", "Contacts", "The alignment"):
         assert words in alt
     assert text.count('<figure class="mf-view"') == 2
-    assert ">TM-score<" in text and "RMSD Cα (Å)" in text
+    assert ">TM-score<" in text and ">RMSD Cα<" in text and ">GDT-TS<" in text
     assert text.count('<figure class="mf-attention"') == 1 and "scores.json" in text
     assert "Distance between Tyr 3 and Ser 13" in alt, "the pair that is least decided"
     nearest = np.where(np.triu(np.ones((20, 20)), 6) > 0, fake_prediction().contacts, 0)

@@ -134,7 +134,7 @@ def _two_halves(upper: np.ndarray, lower: np.ndarray | None) -> np.ndarray:
 
 
 def _name_halves(ax: Axes, color: str) -> None:
-    box = {"boxstyle": "round,pad=0.25", "alpha": 0.75, "linewidth": 0}
+    box = {"boxstyle": "round,pad=0.25", "alpha": 0.88, "linewidth": 0}
     box["facecolor"] = "white" if color == style.INK else style.INK
     words = {"transform": ax.transAxes, "color": color, "fontsize": 9, "bbox": box}
     ax.text(0.97, 0.95, "predicted", ha="right", va="top", **words)

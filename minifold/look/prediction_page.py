@@ -77,9 +77,9 @@ def _structure(p: Prediction, truth: Chain | None) -> Section:
     chains, caption = [p.chain], "Predicted structure, coloured by confidence."
     if truth is not None:
         chains, caption = [p.chain, truth], "Prediction in colour, experiment in grey, superposed."
-        for metric, value in evaluate(p.chain, truth).items():
-            label, unit, *_ = METRICS[metric]
-            numbers[f"{label} ({unit})" if unit else label] = metric_text(metric, value)
+        scores = evaluate(p.chain, truth)
+        for metric in ("gdt_ts", "gdt_ha"):  # the others stand beside the view
+            numbers[METRICS[metric][0]] = metric_text(metric, scores[metric])
     moving = trajectory(
         p.chain,
         p.trajectory,
