@@ -153,6 +153,28 @@ def test_provenance_says_what_made_it(prediction):
     assert "coevolution MSA" not in alone and "template" not in alone
 
 
+def test_relaxation_is_a_step_of_its_own_and_times_are_no_settings(prediction):
+    about = {"seconds": 1.5, "relaxed": "AMBER", "openmm": "8.6.1", "templates": "1abc_A"}
+    text = replace(prediction, about=about).to_cif()
+    first, second = table(text, "ma_protocol_step")
+    assert (first["method_type"], second["method_type"]) == ("modeling", "model refinement")
+    groups = table(text, "ma_data_group")
+    kinds = {row["id"]: row["content_type"] for row in table(text, "ma_data")}
+    between = [row["data_id"] for row in groups if row["group_id"] == first["output_data_group_id"]]
+    assert second["input_data_group_id"] == first["output_data_group_id"]
+    assert [kinds[data] for data in between] == ["model coordinates"]
+    (model,) = table(text, "ma_model_list")
+    last = [row["data_id"] for row in groups if row["group_id"] == second["output_data_group_id"]]
+    assert last == [model["data_id"]] and last != between
+    programs = {row["pdbx_ordinal"]: row for row in table(text, "software")}
+    used = {row["group_id"]: row["software_id"] for row in table(text, "ma_software_group")}
+    openmm = programs[used[second["software_group_id"]]]
+    assert (openmm["name"], openmm["version"]) == ("OpenMM", "8.6.1")
+    assert programs[used[first["software_group_id"]]]["name"] == "minifold"
+    settings = {row["name"] for row in table(text, "ma_software_parameter")}
+    assert settings == {"relaxed", "openmm"}
+
+
 def test_templates_are_listed(prediction):
     text = model_cif(replace(prediction, about={"templates": "1abc_A, my fold"}))
     first, second = table(text, "ma_template_details")
