@@ -169,7 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     attention = add("attention", "write what the model attends to while it folds")
     _protein(attention)
-    _out(attention, "out/attention", "attention.html, a picture of each kind, and attention.npz")
+    _out(attention, "out/attention", "attention.html, pictures and attention.npz")
 
     demo = add("demo", "train on the shipped proteins, fold them, write a report")
     demo.add_argument(

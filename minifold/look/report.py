@@ -71,7 +71,7 @@ def write_report(
 <h1>{escape(title)}</h1>
 <p class="lead">{escape(lead)}</p>
 {body}
-<footer>{escape(footer)}{" " if footer else ""}This page works offline.{libraries}</footer>
+<footer>{escape(footer)}{" · " if footer else ""}This page works offline.{libraries}</footer>
 </main>
 {scripts}
 </body>
