@@ -24,13 +24,17 @@ from minifold.training.runs import SEVEN, score_example
 from minifold.training.sources import Proteins, fold_example, read_examples
 
 ROOT = Path(__file__).parent.parent
+# Wider than the preset, which is made for many families: what is learnt by heart needs room.
+SIZES = preset("nano").replace(
+    c_m=64, c_outer=12, c_triangle=32, extra_msa_blocks=1, ipa_heads=4, c_torsion=64, start="line"
+)
 KEYS = ("lddt_ca", "lddt", "tm_score", "gdt_ts", "rmsd_ca")
 
 
 def train(examples, minutes: float, seed: int, folder: Path) -> tuple[Trainer, float]:
     """Train from scratch; returns the trainer and the CPU minutes it took, measuring included."""
     torch.manual_seed(seed)
-    config = preset("nano")
+    config = SIZES
     settings = replace(SEVEN, minutes=minutes, seed=seed)
     source = Proteins(examples, config, seed=seed)
     trainer = Trainer(AlphaFold(config), source, settings, folder)
@@ -102,7 +106,7 @@ def write(rows, runs, trainer: Trainer, seed: int, minutes: float) -> None:
         [
             "# Learning seven proteins by heart",
             "",
-            f"Preset `nano` ({size:,} parameters), trained from scratch on the shipped structures"
+            f"A model of {size:,} parameters, trained from scratch on the shipped structures"
             " and asked for the same",
             "structures again. This is memorisation: it shows that all parts work together and"
             " learn, not that the model",

@@ -62,7 +62,9 @@ class Config:
     c_torsion: int = 128
     torsion_blocks: int = 2
     position_scale: float = 10.0  # Å per unit of length inside the structure module
-    start: str = "black_hole"  # or "line": frames start 1.5 Å apart along the x axis (ours)
+    # where frames start; ours: "line", 1.5 Å apart along the x axis, or "chain", ideal bonds and
+    # predicted torsions
+    start: str = "black_hole"
 
     # Heads (supplement 1.9)
     distogram_bins: int = 64
@@ -92,31 +94,31 @@ class Config:
 
 _NANO = Config(
     name="nano",
-    c_m=64,
+    c_m=32,
     c_z=32,
     c_s=128,
     c_e=16,
     c_t=16,
     evoformer_blocks=2,
-    extra_msa_blocks=1,
+    extra_msa_blocks=0,  # rows that are no cluster centres count in the profiles of the clusters
     template_blocks=1,
     msa_heads=4,
     pair_heads=2,
     template_heads=2,
     c_template_attention=16,
     c_outer=12,
-    c_triangle=32,
+    c_triangle=16,
     transition_factor=2,
     msa_dropout=0.0,
     pair_dropout=0.0,
     structure_layers=4,
-    ipa_heads=4,
+    ipa_heads=8,
     ipa_scalars=16,
     ipa_query_points=4,
     ipa_value_points=4,
     structure_dropout=0.0,
-    c_torsion=64,
-    start="line",
+    c_torsion=32,
+    start="chain",
     templates=False,
     c_plddt=32,
     recycles=0,  # a step costs a third less; `mini` recycles
@@ -135,12 +137,14 @@ PRESETS: dict[str, Config] = {
         c_s=128,
         c_e=32,
         evoformer_blocks=4,
+        extra_msa_blocks=1,
         pair_heads=4,
         c_outer=16,
         c_triangle=64,
         transition_factor=4,
         structure_layers=6,
-        ipa_heads=8,
+        c_torsion=64,
+        recycles=1,
         c_plddt=64,
         max_msa=64,
         max_extra_msa=128,

@@ -25,7 +25,7 @@ from minifold.training import fape, losses, metrics
 from tests.conftest import ROOT
 
 CONFIG = preset("nano").replace(pae=True)
-EVERYTHING = dataclasses.replace(losses.FINE_TUNING, smooth_lddt=1.0)
+EVERYTHING = dataclasses.replace(losses.FINE_TUNING, smooth_lddt=1.0, fape_local=1.0)
 CA = 1
 
 
@@ -153,11 +153,44 @@ def test_total_is_the_weighted_sum():
     parts = losses.loss(output, batch, EVERYTHING)
     total = sum(getattr(EVERYTHING, name) * x for name, x in parts.items() if name != "total")
     assert torch.allclose(parts["total"], total)
-    assert set(parts) == {f.name for f in dataclasses.fields(EVERYTHING)} - {"sqrt_length"} | {
-        "total"
-    }
+    names = {f.name for f in dataclasses.fields(EVERYTHING)}
+    assert set(parts) == names - {"sqrt_length", "start_torsions"} | {"total"}
     weighted = losses.loss(output, batch, dataclasses.replace(EVERYTHING, sqrt_length=True))
     assert torch.allclose(weighted["total"], total * 20**0.5)
+
+
+def test_torsions_of_a_start_are_learnt():
+    """Models whose frames start as a chain have that loss: 0 for the truth, 4 for opposites."""
+    batch = make_batch()
+    output = make_output(batch)
+    truth = ground_truth(batch.aatype, batch.all_atom_positions, batch.all_atom_mask)
+    for sign, expected in ((1, 0.0), (-1, 4.0)):
+        start = dataclasses.replace(output.structure, start_angles=sign * truth.torsions)
+        parts = losses.loss(dataclasses.replace(output, structure=start), batch)
+        assert parts["start_torsions"].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_local_fape_sees_neighbours_only():
+    """Unchanged when the chain bends far away; a stretched bond counts at its place."""
+    batch = make_batch()
+    truth = ground_truth(batch.aatype, batch.all_atom_positions, batch.all_atom_mask)
+    T, mask = truth.backbone, truth.backbone_mask
+    b, n = mask.shape
+    index = batch.residue_index
+
+    def local(frames: Rigid) -> float:
+        return fape.local_fape(Rigid.stack([frames]), T, mask, index).mean().item()
+
+    assert local(T) == pytest.approx(0.001, abs=1e-4)  # the root of 1e-4, in units of 10 Å
+    assert local(Rigid(T.R, T.t + 30.0)) == pytest.approx(0.001, abs=1e-4)  # moved as a whole
+    mirror = Rigid(T.R, T.t * T.t.new_tensor([1.0, 1.0, -1.0]))
+    assert local(mirror) > 0.05
+    apart = T.t.clone()
+    apart[:, n // 2 :] += 50.0  # two halves, far from each other: the pairs across the gap only
+    across = local(Rigid(T.R, apart))
+    step = 50 * 3**0.5 / 10
+    pairs = sum(2 * (n - k) for k in range(1, 5))
+    assert across == pytest.approx(step * 2 * (1 + 2 + 3 + 4) / pairs, rel=0.05)
 
 
 def test_default_weights_are_initial_training():

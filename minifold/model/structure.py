@@ -17,11 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minifold.config import Config
+from minifold.data.toyfolds import build_poses
 from minifold.errors import BadInput
 from minifold.model.atoms import frames_to_atom14, torsions_to_frames
 from minifold.model.ipa import InvariantPointAttention
 from minifold.model.primitives import LayerNorm, Linear
 from minifold.model.rigid import Rigid
+
+STARTS = ("black_hole", "line", "chain")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class StructureOutput:
     frames8: Rigid  # [l, b, i, 8], frames of the rigid groups, Å
     atom14: Float[Tensor, "l b i 14 3"]  # Å
     s: Float[Tensor, "b i c_s"]  # single representation after the last layer
+    # torsions (sin, cos) that the first frames were built from, where they start as a chain
+    start_angles: Float[Tensor, "b i 7 2"] | None = None
 
 
 class StructureModule(nn.Module):
@@ -41,8 +46,8 @@ class StructureModule(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        if config.start not in ("black_hole", "line"):
-            raise BadInput(f"start must be 'black_hole' or 'line', not {config.start!r}")
+        if config.start not in STARTS:
+            raise BadInput(f"start is {config.start!r}; choose one of {', '.join(STARTS)}")
         self.config = config
         self.single_norm = LayerNorm(config.c_s)
         self.pair_norm = LayerNorm(config.c_z)
@@ -63,7 +68,10 @@ class StructureModule(nn.Module):
         s_initial = self.single_norm(s)  # line 1
         z = self.pair_norm(z)  # line 2
         s = self.initial(s_initial)  # line 3
-        T = self.start(seq_mask.to(s.dtype))  # line 4
+        T, start_angles = self.start(seq_mask.to(s.dtype)), None  # line 4
+        if self.config.start == "chain":
+            s, _, _, start_angles = self.iteration(s, s_initial, z, T, seq_mask)
+            T = self.chain(start_angles.detach(), seq_mask)
         frames, angles, unnormalized = [], [], []
         for _ in range(self.config.structure_layers):  # line 5
             s, T, raw, alpha = self.iteration(s, s_initial, z, T, seq_mask)
@@ -75,10 +83,11 @@ class StructureModule(nn.Module):
         types = aatype.expand(len(frames), *aatype.shape)
         frames8 = torsions_to_frames(backbones, alphas, types)  # line 24, all layers at once
         atom14 = frames_to_atom14(frames8, types)
-        return StructureOutput(frames, alphas, torch.stack(unnormalized), frames8, atom14, s)
+        raw = torch.stack(unnormalized)
+        return StructureOutput(frames, alphas, raw, frames8, atom14, s, start_angles)
 
     def start(self, seq_mask: Float[Tensor, "b i"]) -> Rigid:
-        """First frames [b, i]: all at the origin ("black hole", line 4), or along a line.
+        """First frames [b, i]: all at the origin ("black hole", line 4), or else along a line.
 
         The line is ours: neighbours 1.5 Å apart along x, centred on the residues that exist. It
         tells the first layer who is whose neighbour, which a small model learns late otherwise.
@@ -90,6 +99,19 @@ class StructureModule(nn.Module):
         centre = (seq_mask * i).sum(-1, keepdim=True) / seq_mask.sum(-1, keepdim=True).clamp(min=1)
         x = (i - centre) * (1.5 / self.config.position_scale)
         return Rigid(T.R, torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=-1))
+
+    def chain(self, angles: Float[Tensor, "b i 7 2"], seq_mask: Float[Tensor, "b i"]) -> Rigid:
+        """Frames of a chain with ideal bonds and these torsions φ and ψ, its centre at the origin.
+
+        Ours: after one layer from the line, which reads the secondary structure out of the pairs,
+        bonds, helices and their hand are right from the beginning.
+        """
+        phi, psi = (torch.atan2(*angles[:, :, k].float().unbind(-1)) for k in (1, 2))
+        poses = build_poses(phi, psi).to(angles.dtype)
+        t = poses[..., :3, 3]
+        w = (seq_mask / seq_mask.sum(1, keepdim=True).clamp(min=1))[..., None]
+        t = (t - (w * t).sum(1, keepdim=True)) / self.config.position_scale
+        return Rigid(poses[..., :3, :3], t)
 
 
 class FoldIteration(nn.Module):

@@ -49,6 +49,7 @@ class LossWeights:
     pae: float = 0.1
     smooth_lddt: float = 0.0  # ours, for small models
     fape_local: float = 0.0  # ours, likewise
+    start_torsions: float = 1.0  # ours, for models whose frames start as a chain
     # Multiply the total of each example by the root of its number of residues: so AlphaFold2 was
     # trained (supplement 1.9); the released code's total is without it, which is the default here.
     sqrt_length: bool = False
@@ -133,6 +134,10 @@ def structure_losses(
     if weights.smooth_lddt:
         ca, mask = truth.atom14[..., CA, :], truth.atom14_mask[..., CA]
         parts["smooth_lddt"] = smooth_lddt_loss(predicted.atom14[..., CA, :], ca, mask).mean(0)
+    if predicted.start_angles is not None:
+        parts["start_torsions"] = backbone_torsion_loss(
+            predicted.start_angles, truth.torsions, truth.torsion_mask
+        )
     if weights.fape_local:
         parts["fape_local"] = local_fape(
             frames, truth.backbone, truth.backbone_mask, residue_index
@@ -196,6 +201,17 @@ def torsion_loss(
     chi = (chi_mask * nearest).sum((0, 2, 3)) / (layers * chi_mask.sum((1, 2)) + 1e-10)
     off = seq_mask[..., None] * (length - 1).abs()  # line 4
     return chi, off.sum((0, 2, 3)) / (layers * 7 * seq_mask.sum(1) + 1e-10)
+
+
+def backbone_torsion_loss(
+    angles: Float[Tensor, "b i 7 2"],
+    true: Float[Tensor, "b i 7 2"],
+    mask: Float[Tensor, "b i 7"],
+) -> Float[Tensor, " b"]:
+    """Squared distance of φ and ψ on the unit circle, 0 to 4: Algorithm 27 line 3 for these two."""
+    square = (angles - true)[..., 1:3, :].square().sum(-1)
+    mask = mask[..., 1:3]
+    return (mask * square).sum((1, 2)) / (1e-10 + mask.sum((1, 2)))
 
 
 def smooth_lddt_loss(

@@ -37,13 +37,19 @@ SEVEN = Settings(
 # FAPE drowns it at its usual weight. Side chains are placed by their torsions alone: the FAPE of
 # all atoms would double the time of the structure module.
 TOY = Settings(
-    batch=8,
+    batch=4,
     learning_rate=2e-3,
     structure_rate=1.5,
-    ema=0.99,
+    ema=0.995,
     bfloat16=True,
     loss=LossWeights(
-        fape_backbone=1.0, fape_sidechain=0.0, masked_msa=0.1, distogram=3.0, smooth_lddt=1.0
+        fape_backbone=2.0,
+        fape_sidechain=0.0,
+        fape_local=0.5,
+        start_torsions=3.0,
+        smooth_lddt=1.0,
+        distogram=3.0,
+        masked_msa=0.1,
     ),
 )
 

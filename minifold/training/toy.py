@@ -21,6 +21,7 @@ from minifold.training.toyscores import family_scores, summary
 
 HELD_OUT = 1_000_003  # the seeds of held-out families are this much larger
 LOGGED = ("precision", "lddt_ca", "lddt_long", "rmsd_ca", "mirrored")
+FEWER = 0.25  # share of the examples that show only some rows of the family
 SPACING = 16  # blocks between two uses of a family
 
 
@@ -28,8 +29,8 @@ class ToyFamilies:
     """Families of the toy world; families of another seed are held out.
 
     Making a family takes as long as learning from it, so each is used ``uses`` times, far apart
-    and with other rows. Half of the time the whole family is shown, else a random number of its
-    rows: a model that saw only deep alignments would fail on a sequence alone.
+    and with other rows. Mostly the whole family is shown, else a random number of its rows: a
+    model that saw only deep alignments would fail on a sequence alone.
 
     Args:
         config: sizes of the model.
@@ -46,13 +47,13 @@ class ToyFamilies:
     def __init__(
         self,
         config: Config,
-        length: int | tuple[int, int] = (32, 48),
+        length: int | tuple[int, int] = (24, 48),
         depth: int | tuple[int, int] = 64,
         seed: int = 0,
         held_out: int = 32,
         control: str = "none",
         uses: int = 3,
-        clamped: float = 1.0,
+        clamped: float = 0.5,
         device: str = "cpu",
     ):
         if control not in CONTROLS:
@@ -106,7 +107,7 @@ class ToyFamilies:
         one, two = (int(x) for x in rng.integers(2**31, size=2))
         example = hide(Example(examples.chain(n), examples.alignment(n)), self.control, one)
         alignment = example.alignment
-        if rng.random() < 0.5:  # fewer rows: 1 to all, as many small numbers as large ones
+        if rng.random() < FEWER:  # fewer rows: 1 to all, as many small numbers as large ones
             rows = round(np.exp(rng.uniform(0, np.log(alignment.depth))))
             others = 1 + rng.permutation(alignment.depth - 1)[: rows - 1]
             alignment = alignment.take(np.append(0, others))
