@@ -48,7 +48,9 @@ from minifold.data.search import AMINO, jackhmmer, profile_of
 from minifold.data.structures import read_structure
 from minifold.data.toyworld import ToyWorld
 from minifold.look import plots, style
+from minifold.model.atoms import pseudo_beta
 from minifold.training import baselines
+from minifold.training.metrics import contact_precision
 
 # %%
 style.use()
@@ -819,7 +821,11 @@ def precision(scores, contacts, top):
     return contacts[best_pairs(scores, top)].mean()
 
 
-shares = [precision(mutual_information(t[:128]), c, 16) for t, c in zip(toy_families, toy_contacts)]
+# %%
+tables = np.stack([mutual_information(tokens[:128]) for tokens in toy_families])
+shares = [precision(table, c, 16) for table, c in zip(tables, toy_contacts)]
+beta, _ = pseudo_beta(WORLD.aatype, WORLD.positions, WORLD.atom_mask)
+assert np.allclose(shares, contact_precision(torch.tensor(tables), beta, WORLD.mask))  # top L/2
 chance = np.mean([c[np.triu_indices(32, 6)].mean() for c in toy_contacts])
 print(f"128 sequences: MI {np.mean(shares):.2f}, random pairs {chance:.2f} (mean of 12 families)")
 

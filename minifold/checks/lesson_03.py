@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from minifold.checks import CheckFailed, exercise, expect, show, to_array
-from minifold.data.residues import ATOM_INDEX
+from minifold.model.atoms import pseudo_beta
 
 _GAP = 21
 
@@ -144,15 +144,9 @@ def families(count: int = 20, seed: int = 101) -> list[tuple[np.ndarray, np.ndar
     from minifold.data.toyworld import ToyWorld  # only this exercise needs it
 
     world = ToyWorld(length=32, depth=32, seed=seed, block=count).sample(count)
-    result = []
-    for k in range(count):
-        chain = world.chain(k)
-        has_beta = chain.mask[:, [ATOM_INDEX["CB"]]] > 0
-        beta, alpha = (chain.positions[:, ATOM_INDEX[atom]] for atom in ("CB", "CA"))
-        place = np.where(has_beta, beta, alpha)
-        near = np.linalg.norm(place[:, None] - place[None], axis=-1) < 8
-        result.append((world.alignment(k).tokens.astype(np.int64), near))
-    return result
+    beta, _ = pseudo_beta(world.aatype, world.positions, world.atom_mask)
+    near = torch.cdist(beta, beta) < 8
+    return list(zip(world.tokens.numpy(), near.numpy()))
 
 
 @exercise("contacts")
