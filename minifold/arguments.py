@@ -171,11 +171,11 @@ def make_parser() -> argparse.ArgumentParser:
     _protein(attention)
     _out(attention, "out/attention", "attention.html, pictures and attention.npz")
 
-    demo = add("demo", "train on the shipped proteins, fold them, write a report")
+    demo = add("demo", "train on toy proteins, fold unseen ones and real ones, write a report")
     demo.add_argument(
         "--minutes",
         type=_positive,
-        default=8.5,
+        default=3.0,
         metavar="M",
         help="minutes of training (default: %(default)s)",
     )

@@ -13,6 +13,7 @@ from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
 from minifold.training import baselines
 from minifold.training.controls import compare, foreign, hide, nearest_folds
+from minifold.training.losses import loss
 from minifold.training.sources import precision_of
 from minifold.training.toy import LOGGED, ToyFamilies
 from minifold.training.toyscores import family_scores, summary
@@ -61,6 +62,12 @@ def test_batches_hold_chains_of_similar_length():
     spread = np.mean([float(n.max() - n.min()) for n in lengths])
     assert spread < 6  # of four random ones: 19
     assert sorted(torch.cat(lengths).tolist())[0] < 12
+
+
+def test_toy_proteins_teach_confidence(toy):
+    batch = toy.batch(0, 4)
+    parts = loss(AlphaFold(TINY)(batch, recycles=0), batch)
+    assert parts["plddt"] > 1 and parts["resolved"] > 0.1  # near log 50 and log 2 untrained
 
 
 def test_half_of_fape_is_clamped(toy):

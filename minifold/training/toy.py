@@ -114,7 +114,11 @@ class ToyFamilies:
         features = make_batch(
             alignment, example.chain, self.config, two, mask_fraction=MASKED_FRACTION
         )
-        return replace(features, use_clamped_fape=torch.full((1,), self.clamped))
+        return replace(
+            features,
+            use_clamped_fape=torch.full((1,), self.clamped),
+            resolution=torch.ones(1),  # the truth is exact: it may teach confidence
+        )
 
     def measure(self, model: AlphaFold) -> dict[str, float]:
         """Scores of the held-out families; see ``toyscores.summary``."""
