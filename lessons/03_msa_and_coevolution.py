@@ -88,7 +88,7 @@ print(f"{ratio:.0f} known sequences for each known structure: {1 / ratio:.1%} ha
 
 # %% [markdown]
 # (UniProt is the public database of protein sequences, the PDB that of structures. The range for a structure:
-# about $100,000 for a protein of a bacterium, ten times as much for a difficult one of higher organisms, *Science*,
+# about 100,000 dollars for a protein of a bacterium, ten times as much for a difficult one of higher organisms, *Science*,
 # news of July 2005.) Why is a structure so dear? Because many steps have to go well, one after the other. When
 # whole projects were built to measure structures in series, somebody counted: a protein passed each of the steps
 # cloning, expression, purification and crystallisation in about 45 % of the cases, and of those that gave X-ray data
@@ -1393,7 +1393,7 @@ minifold.check("contacts", my_contacts)
 #
 # | | here | AlphaFold2 |
 # |---|---|---|
-# | database | 415 sequences | UniRef90, MGnify, BFD: more than $2 \times 10^9$ |
+# | database | 415 sequences | UniRef90, MGnify, BFD: more than 2 · 10⁹ |
 # | rounds of JackHMMER | 3 | 1 |
 # | centres | 32 | 512 (some of the models: 508 and 4 templates) |
 # | extra sequences | 64 | 1024 or 5120, by model |
