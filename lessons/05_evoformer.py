@@ -44,6 +44,8 @@ from minifold.config import Config
 from minifold.data.features import collate, make_batch
 from minifold.data.residues import RESTYPES
 from minifold.data.toyworld import ToyWorld
+
+# %%
 from minifold.look import record, style
 from minifold.model.embed import InputEmbedder
 from minifold.model.evoformer import EvoformerBlock
@@ -71,20 +73,30 @@ torch.set_num_threads(1)  # our matrices are small: one thread is fastest
 # A cell of $z$ belongs to *two columns* of $m$:
 
 # %%
-figure, ax = style.canvas(8.8, 3.4)
 S, N, i, j = 6, 9, 2, 6
-for s in range(S):
-    for k in range(N):
-        face = {i: style.tint(style.ORANGE, 0.6), j: style.tint(style.BLUE, 0.6)}.get(k, "white")
-        place = (0.5 + 0.32 * k, 2.6 - 0.32 * s)
-        ax.add_patch(plt.Rectangle(place, 0.29, 0.29, facecolor=face, edgecolor=style.GREY))
-for a in range(N):
-    for b in range(N):
-        face = style.GREEN if (a, b) == (i, j) else "white"
-        face = style.tint(style.ORANGE, 0.3) if a == i and b != j else face
-        face = style.tint(style.BLUE, 0.3) if b == j and a != i else face
-        place = (5.6 + 0.29 * b, 2.8 - 0.29 * a)
-        ax.add_patch(plt.Rectangle(place, 0.26, 0.26, facecolor=face, edgecolor=style.GREY))
+
+
+def draw_grids(ax):
+    """m with two columns, z with one cell marked."""
+    for s in range(S):
+        for k in range(N):
+            face = {i: style.tint(style.ORANGE, 0.6), j: style.tint(style.BLUE, 0.6)}.get(
+                k, "white"
+            )
+            place = (0.5 + 0.32 * k, 2.6 - 0.32 * s)
+            ax.add_patch(plt.Rectangle(place, 0.29, 0.29, facecolor=face, edgecolor=style.GREY))
+    for a in range(N):
+        for b in range(N):
+            face = style.GREEN if (a, b) == (i, j) else "white"
+            face = style.tint(style.ORANGE, 0.3) if a == i and b != j else face
+            face = style.tint(style.BLUE, 0.3) if b == j and a != i else face
+            place = (5.6 + 0.29 * b, 2.8 - 0.29 * a)
+            ax.add_patch(plt.Rectangle(place, 0.26, 0.26, facecolor=face, edgecolor=style.GREY))
+
+
+# %%
+figure, ax = style.canvas(8.8, 3.4)
+draw_grids(ax)
 for x, y, words in ((0.5 + 0.32 * i, 2.98, "$i$"), (0.5 + 0.32 * j, 2.98, "$j$")):
     ax.text(x + 0.14, y, words, ha="center")
 ax.text(5.6 + 0.29 * j + 0.13, 3.14, "$j$", ha="center")
@@ -156,6 +168,8 @@ tables = {
     "by chance": by_chance,
     "the difference": together - by_chance,
 }
+
+# %%
 figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.6), sharey=True)
 for ax, (title, table) in zip(axes, tables.items()):
     last = title == "the difference"
@@ -321,6 +335,16 @@ for c in (256, 32):
 # that of the second. The 32 × 32 table is then written as one row of 1024 numbers and projected onto the 128
 # channels of $z_{ij}$. The layer is called the [*outer product mean*](../docs/glossary.md#outer-product-mean):
 
+
+# %%
+def small_table(ax, x, y):
+    """5 x 5 cells that stand for 32 x 32."""
+    for a, b in np.ndindex(5, 5):
+        shade = style.tint(style.GREEN, 0.15 + 0.17 * ((3 * a + 2 * b) % 5))
+        place = (x + 0.22 * b, y + 0.22 * a)
+        ax.add_patch(plt.Rectangle(place, 0.2, 0.2, facecolor=shade, edgecolor=style.GREY))
+
+
 # %%
 figure, ax = style.canvas(9.4, 2.6)
 for y, word, name, color in (
@@ -333,22 +357,12 @@ for y, word, name, color in (
     style.arrow(ax, (2.86, y), (3.3, y))
     style.box(ax, (3.7, y), f"{name}\n32", size=(0.75, 0.7), color=color)
     style.arrow(ax, (4.1, y), (4.6, 1.3 + 0.25 * np.sign(y - 1.3)))
-for a in range(5):
-    for b in range(5):
-        shade = style.tint(style.GREEN, 0.15 + 0.17 * ((3 * a + 2 * b) % 5))
-        place = (4.7 + 0.22 * b, 0.78 + 0.22 * a)
-        ax.add_patch(plt.Rectangle(place, 0.2, 0.2, facecolor=shade, edgecolor=style.GREY))
+
+small_table(ax, 4.7, 0.78)
 ax.text(5.25, 2.05, "$a_{si} \\otimes b_{sj}$, 32 × 32", ha="center", fontsize=10)
 ax.text(5.25, 0.5, "mean over\nsequences $s$", ha="center", va="center", fontsize=10)
 style.arrow(ax, (5.9, 1.3), (6.5, 1.3))
-style.box(
-    ax,
-    (7.1, 1.3),
-    "flatten,\nproject\n1024 → 128",
-    size=(1.15, 0.95),
-    color=style.GREY,
-    fontsize=10,
-)
+style.box(ax, (7.1, 1.3), "flatten,\nproject\n1024 → 128", size=(1.15, 0.95), color=style.GREY)
 style.arrow(ax, (7.68, 1.3), (8.2, 1.3))
 style.box(ax, (8.75, 1.3), "added to\n$z_{ij}$, 128", size=(1.0, 0.7), color=style.PURPLE)
 plt.show()
@@ -369,6 +383,7 @@ def outer_product_mean(m, layer):
     return z
 
 
+# %%
 def randomise(module):
     """Random parameters, so that nothing is 0 or 1 by chance of being fresh."""
     for parameter in module.parameters():
@@ -418,6 +433,8 @@ by_charge = [torch.einsum("ijab,a,b->ij", covariance(t), charge, charge) for t i
 far = np.triu_indices(32, 6)
 true = np.stack([world.couplings[k].numpy()[far] for k in range(12)]) > 0
 values = np.stack([table.numpy()[far] for table in by_charge])
+
+# %%
 figure, ax = plt.subplots(figsize=(7, 2.7))
 for kind, color in ((True, style.ORANGE), (False, style.BLUE)):
     words = "coupled pairs" if kind else "other pairs"
@@ -449,13 +466,9 @@ assert values[true].mean() < -10 * abs(values[~true].mean())
 #    far from $j$: they work on *triangles* of residues, and are the subject of
 #    [lesson 06](06_triangle_updates.ipynb). Today we use them as they are. A transition at the end.
 
+
 # %%
-figure, ax = style.canvas(10.5, 3.9)
-style.box(ax, (0.4, 3.4), "m", size=(0.6, 0.55), color=style.SKY, weight="bold")
-style.box(ax, (0.4, 1.5), "z", size=(0.6, 0.55), color=style.PURPLE, weight="bold")
-
-
-def line_of_layers(y, layers, end):
+def line_of_layers(ax, y, layers, end):
     """Layers below a straight line: each takes from it and adds its answer to it."""
     for x, words, wide, color in layers:
         left, plus = x - wide / 2 - 0.17, x + wide / 2 + 0.17
@@ -463,18 +476,14 @@ def line_of_layers(y, layers, end):
         ax.plot([left, left], [y, y - 0.8], "-", color=style.INK, linewidth=1.2)
         style.arrow(ax, (left, y - 0.8), (x - wide / 2, y - 0.8), width=1.2)
         style.box(ax, (x, y - 0.8), words, size=(wide, 0.62), color=color, fontsize=9)
-        ax.plot(
-            [x + wide / 2, plus, plus],
-            [y - 0.8, y - 0.8, y - 0.13],
-            "-",
-            color=style.INK,
-            linewidth=1.2,
-        )
+        corner = [x + wide / 2, plus, plus], [y - 0.8, y - 0.8, y - 0.13]
+        ax.plot(*corner, "-", color=style.INK, linewidth=1.2)
         style.box(ax, (plus, y), "+", size=(0.26, 0.26), color=style.GREY, fontsize=9)
         end = plus + 0.13
     return end
 
 
+# %%
 upper = (
     (1.7, "2 row attention\n+ pair bias", 1.2, style.ORANGE),
     (3.35, "3 column\nattention", 0.9, style.BLUE),
@@ -485,7 +494,12 @@ lower = (
     (8.55, "8, 9 triangle\nattention", 0.95, style.RED),
     (9.72, "10", 0.36, style.GREEN),
 )
-end = line_of_layers(3.4, upper, 0.7)
+
+# %%
+figure, ax = style.canvas(10.5, 3.9)
+style.box(ax, (0.4, 3.4), "m", size=(0.6, 0.55), color=style.SKY, weight="bold")
+style.box(ax, (0.4, 1.5), "z", size=(0.6, 0.55), color=style.PURPLE, weight="bold")
+end = line_of_layers(ax, 3.4, upper, 0.7)
 style.arrow(ax, (end, 3.4), (10.45, 3.4))
 style.arrow(ax, (6.2, 3.4), (6.2, 2.8), color=style.PURPLE, width=2)
 style.box(
@@ -494,7 +508,7 @@ style.box(
 style.arrow(ax, (6.2, 2.1), (6.2, 1.64), color=style.PURPLE, width=2)
 ax.plot([0.7, 6.07], [1.5, 1.5], "-", color=style.INK, linewidth=1.6)
 style.box(ax, (6.2, 1.5), "+", size=(0.26, 0.26), color=style.GREY, fontsize=9)
-end = line_of_layers(1.5, lower, 6.33)
+end = line_of_layers(ax, 1.5, lower, 6.33)
 style.arrow(ax, (end, 1.5), (10.45, 1.5))
 style.arrow(ax, (1.7, 1.5), (1.7, 2.28), color=style.PURPLE, width=2)
 ax.text(1.85, 1.85, "z tells m where to look", color=style.PURPLE, fontsize=10, va="center")
@@ -518,6 +532,7 @@ def evoformer_block(m, z, msa_mask, pair_mask, block):
     return m, z
 
 
+# %%
 torch.manual_seed(0)
 block = randomise(EvoformerBlock(config)).eval()
 with torch.no_grad():
@@ -565,26 +580,26 @@ def twice(m, z):
     return block(*block(m, z, ones, pairs), ones, pairs)
 
 
+row, outer = block.msa_row, block.outer_product
 with torch.no_grad():
-    M, Z = m[None].clone(), z[None].clone()
-    M[0, 2, 4] += torch.randn(32)  # sequence 3, residue 5
-    Z[0, 2, 6] += torch.randn(16)  # residues 3 and 7
-    before, after = block(m[None], z[None], ones, pairs), {}
-    after["a cell of z → m, line 2"] = block.msa_row(m[None], Z, ones) - block.msa_row(
-        m[None], z[None], ones
-    )
-    after["a cell of z → m, two blocks"] = twice(m[None], Z)[0] - twice(m[None], z[None])[0]
-    after["a cell of m → z, line 5"] = block.outer_product(M, ones) - block.outer_product(
-        m[None], ones
-    )
-    after["a cell of m → z, the block"] = block(M, z[None], ones, pairs)[1] - before[1]
+    m0, z0 = m[None], z[None]
+    m1, z1 = m0.clone(), z0.clone()
+    m1[0, 2, 4] += torch.randn(32)  # sequence 3, residue 5
+    z1[0, 2, 6] += torch.randn(16)  # residues 3 and 7
+    after = {
+        "a cell of z → m, line 2": row(m0, z1, ones) - row(m0, z0, ones),
+        "a cell of z → m, two blocks": twice(m0, z1)[0] - twice(m0, z0)[0],
+        "a cell of m → z, line 5": outer(m1, ones) - outer(m0, ones),
+        "a cell of m → z, the block": block(m1, z0, ones, pairs)[1] - block(m0, z0, ones, pairs)[1],
+    }
+
+# %%
 figure, axes = plt.subplots(1, 4, figsize=(9.8, 2.6))
 for ax, (title, change) in zip(axes, after.items()):
     size = change[0].norm(dim=-1).numpy()
     noticed = size > 1e-4 * size.max()
-    ax.imshow(
-        np.where(noticed, (size / size.max()) ** 0.4, np.nan), cmap="Blues", vmin=-0.3, vmax=1
-    )
+    shades = np.where(noticed, (size / size.max()) ** 0.4, np.nan)
+    ax.imshow(shades, cmap="Blues", vmin=-0.3, vmax=1)
     ax.set(xticks=[], yticks=[], xlabel="residue")
     ax.set_ylabel("sequence" if "→ m" in title else "residue")
     ax.set_title(title.replace(", ", ",\n"), fontsize=10)
@@ -629,6 +644,7 @@ def cost(extra, sequences, residues):
     return sum(p.numel() for p in block.parameters()), counter.get_total_flops(), layers
 
 
+# %%
 for words, extra, sequences in (
     ("main block, 512 sequences", False, 512),
     ("main block, if it had 5120", False, 5120),
@@ -636,12 +652,11 @@ for words, extra, sequences in (
 ):
     parameters, operations, _ = cost(extra, sequences, 256)
     print(f"{words:28s} {parameters / 1e6:.2f} M parameters, {operations / 1e12:5.2f} T operations")
-    assert (
-        EvoformerBlock(Config(), extra=True).msa_column.__class__.__name__
-        == "MSAColumnGlobalAttention"
-    )
 main, extra = (cost(kind, 512, 256)[0] for kind in (False, True))
 print(f"48 main blocks and 4 extra ones: {(48 * main + 4 * extra) / 1e6:.0f} M parameters")
+print(
+    "column layer of an extra block:", type(EvoformerBlock(config, extra=True).msa_column).__name__
+)
 
 # %% [markdown]
 # The extra stack shows ten times as many sequences to the table for about twice the price of a main block, where a main block would take nearly twenty times
@@ -714,6 +729,7 @@ LINES = {
 }
 
 
+# %%
 @torch.no_grad()
 def after_each_line(model, examples):
     """z [b, i, j, c] at the start and after each line that changes it."""
@@ -764,6 +780,7 @@ rng = np.random.default_rng(0)
 dca = mean_precision([baselines.direct_coupling(x.alignment.tokens) for x in examples], examples)
 chance = mean_precision([rng.random((32, 32)) for _ in examples], examples)
 
+# %%
 figure, ax = plt.subplots(figsize=(8.6, 4.0))
 steps = np.arange(13)
 ax.plot(steps, emerging["families"], "o-", color=style.BLUE, label="toy-nano")
@@ -773,13 +790,8 @@ for share, words, dash in ((dca, "DCA", ":"), (chance, "random pairs", "-.")):
 for x, words in ((3.5, "block 0"), (9.5, "block 1")):
     ax.text(x, 1.03, words, ha="center", weight="bold")
 ax.axvline(6.5, color=style.GREY, linewidth=1, linestyle="-")
-ax.set_xticks(
-    steps,
-    [name.split(": ")[-1] for name in pairs_at["families"]],
-    rotation=40,
-    ha="right",
-    fontsize=9,
-)
+names = [name.split(": ")[-1] for name in pairs_at["families"]]
+ax.set_xticks(steps, names, rotation=40, ha="right", fontsize=9)
 ax.set(ylabel="contact precision", ylim=(0, 1.1))
 ax.legend(loc="center right", bbox_to_anchor=(1, 0.45), fontsize=9)
 plt.show()
@@ -818,6 +830,8 @@ stations = {
     "after block 0": "0: transition",
     "after block 1": "1: transition",
 }
+
+# %%
 figure, axes = plt.subplots(1, 4, figsize=(9.8, 2.9), sharey=True)
 for ax, (title, line) in zip(axes, stations.items()):
     both = np.triu(contacts(pairs_at["families"][line])[0], 1) + np.tril(true_contacts(0), -1)
@@ -888,6 +902,7 @@ WIRES = {
 }
 
 
+# %%
 @torch.no_grad()
 def without(wires):
     """Contact precision of the model with these layers silenced in both blocks."""
@@ -900,6 +915,7 @@ def without(wires):
     return mean_precision(contact_probability(output.distogram_logits).numpy(), examples)
 
 
+# %%
 left = {words: without(wires) for words, wires in WIRES.items()}
 figure, ax = plt.subplots(figsize=(7.6, 2.8))
 ax.barh(list(left), list(left.values()), color=style.tint(style.BLUE, 0.6))
@@ -907,6 +923,8 @@ ax.axvline(chance, color=style.INK, linewidth=1, linestyle=":")
 ax.set(xlabel="contact precision when cut (dotted: random pairs)", xlim=(0, 1))
 ax.invert_yaxis()
 plt.show()
+
+# %%
 whole = left["nothing"]
 assert left["outer product mean (m → z)"] < 0.4 < whole - 0.4
 print("without the outer product mean, most of it is lost")
