@@ -39,7 +39,8 @@ and the experimental structures with every coordinate moved by {SHAKEN} Å (stan
 *Violated*: residues with a broken peptide bond, a clash, or impossible distances inside
 (`minifold.physics.violations`), before → after; *moved*: RMSD of Cα between input and output;
 *mirrored*: residues that became D amino acids; lDDT: all atoms, against the experiment,
-before → after.
+before → after (for scale: a random walk and a straight helix have lDDT-Cα 0.32 on these proteins,
+[memorise.md](memorise.md)).
 """
 
 

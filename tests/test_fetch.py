@@ -483,6 +483,8 @@ def test_ctrl_c_keeps_the_part_and_leaves_no_broken_file(server, downloader, tmp
         Answer(PACKED, etag='"v1"'),
     ]
     code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
         "from minifold.data.fetch import Sources, fetch\n"
         f"fetch(['1UBQ'], {str(tmp_path / 'out')!r}, Sources(rcsb='{server.url}/pdb'))"
     )
