@@ -304,6 +304,32 @@ assert np.allclose(softmax(two_keys)[:, 0], 1 / (1 + np.exp(-x)))
 print("both hold")
 
 # %% [markdown]
+# So far a weight only *looks* like a probability. When is it the probability that this person was
+# meant? Let everybody be asked for equally often, and let a typist hit each letter wrong with the same
+# probability, and then each of the 25 wrong letters equally often. Now we can compute it: how likely is this
+# query for each name, divided by the sum over the names.
+#
+# **Predict first:** how careless is the typist for whom $T = 1$ is right?
+
+
+# %%
+def meant(query, error):
+    """Probability that each name was meant; `error` is that of a wrong letter."""
+    right, wrong = 1 - error, error / 25
+    chances = [math.prod(right if a == b else wrong for a, b in zip(query, n)) for n in names]
+    return np.array(chances) / sum(chances)
+
+
+for error in (0.05, 0.5, 0.9, 25 / (25 + math.exp(1 / 6))):
+    temperature = 1 / (len(query) * math.log(25 * (1 - error) / error))
+    p = softmax(scores, temperature)
+    assert np.allclose(p, meant(query, error))
+    print(f"{error:.1%} wrong letters: T = {temperature:.3f}, probabilities {np.round(p, 3)}")
+
+# %% [markdown]
+# Softmax gives exactly these probabilities, if the temperature fits the typist. $T = 1$ fits one who hits 95.5 % of all
+# letters wrong: no wonder that our first softmax was timid. A typist with 5 % needs $T = 0.027$.
+#
 # ### Exercise 1 · A softmax that survives (easy)
 #
 # Our `softmax` breaks for large scores: $e^{1000}$ is more than a computer number can hold.
@@ -812,6 +838,8 @@ minifold.check("search", my_similarity)
 #
 # - Attention as we use it: Vaswani et al., *Attention Is All You Need* (2017), section 3.2.1; the reason
 #   for the division is in footnote 4.
+# - Before that, attention was an addition to networks that translate a sentence word by word: Bahdanau, Cho and Bengio,
+#   *Neural Machine Translation by Jointly Learning to Align and Translate* (2014).
 # - AlphaFold2 (Jumper et al., *Nature* 596, 583, 2021), supplementary information, Algorithm 7, line 5: softmax of the scaled dot
 #   product plus a bias (lesson 04); line 6: the weighted average of the values, times a gate (lesson 04). Algorithms 8, 13 and 14 contain the same two steps.
 # - Dropout of whole rows and columns: supplement, section 1.11.6.
@@ -831,3 +859,29 @@ minifold.check("search", my_similarity)
 #
 # One comparison is not enough: two amino acids may be alike in size and unlike in charge.
 # [Lesson 02](02_multi_head_attention.ipynb) lets several attentions look at the same data side by side, each with its own idea of similarity.
+#
+# <details><summary>Review: every claim of this lesson, and where it is shown</summary>
+#
+# | claim | where |
+# |---|---|
+# | attention began as an addition to translating networks (2014-2015) | by citation, In the paper |
+# | attention alone does as well or better, for a hundredth of the training cost | **not shown**: Vaswani et al. compare costs in their Table 2; the factor depends on the rival |
+# | it is of use far beyond language | for proteins: this course; for the rest, not shown |
+# | attention is a fuzzy search in a dictionary: query, keys, values | 1: `KeyError`, drawing; 10: the package's class searches the dictionary, asserted |
+# | similarity is 1 for the same word, 0 for nothing in common | 2: 0.8333, 0.5 and 0 printed |
+# | the answer is a sum of values, each times its similarity | 2: 70.8333 asserted |
+# | these similarities add up to more than 1 and are no probabilities | 3: sum printed; if all have 100, the answer is 133 |
+# | softmax turns them into weights that add up to 1 | 4: weights and sum printed, 45.9415 asserted |
+# | the weight is the probability that this key was meant | 5: asserted for a typist of a known error rate; else it is only a weight that adds up to 1 |
+# | softmax is the sigmoid for many choices | 5: asserted for two keys |
+# | softmax is the Boltzmann distribution; the sum below the line is the *Zustandssumme* | 5: formula, balls on levels (the score is *minus* the energy; they are equal, neither is more general); the word: text |
+# | cold picks the best key, hot gives the mean | 5: table and curves |
+# | a list of queries is answered at once | 6: matrix of weights, answers printed |
+# | queries, keys and values are vectors, compared by dot product or cosine | 7: letters as vectors asserted; amino acids by both, asserted for the cosine |
+# | the dot product is scaled, by $\sqrt{d_k}$ | 8: variance asserted for 4 to 1024 numbers; weights and slopes without it, asserted |
+# | the picture: MatMul, Scale, Mask, Softmax, MatMul | 9, drawing |
+# | masked keys get −10⁹ and no weight | 9: nonsense behind the mask changes nothing, asserted |
+# | dropout of weights | 9: mean of 20,000 draws asserted |
+# | the function in PyTorch | 10: asserted equal to NumPy, to PyTorch's own and to minifold's `Attention` |
+#
+# </details>

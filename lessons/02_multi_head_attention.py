@@ -450,6 +450,28 @@ with torch.no_grad():
 print("minifold's Attention agrees, too")
 
 # %% [markdown]
+# The mask of lesson 01 works here, too, and one mask serves all heads: nobody may look at filling, for whatever
+# reason. **Predict first:** the last two residues are filling, and we put nonsense there. Which of the five others
+# notice, in which head?
+
+# %%
+mask = torch.tensor([1.0, 1, 1, 1, 1, 0, 0])
+nonsense = Y.clone()
+nonsense[5:] = 1000
+with torch.no_grad():
+    masked = package(Y, Y, mask=mask)
+    assert torch.allclose(package(Y, nonsense, mask=mask), masked, atol=1e-5)
+    theirs, their_weights = layer(
+        Y[None], Y[None], Y[None], key_padding_mask=mask[None] == 0, average_attn_weights=False
+    )
+assert torch.allclose(theirs[0], masked, atol=1e-5)
+assert not torch.allclose(masked, ours, atol=1e-2)  # without the mask the filling was seen
+assert not their_weights[..., 5:].any()
+print("weight on filling, each head:", their_weights[0, :, :, 5:].sum(dim=(1, 2)).tolist())
+
+# %% [markdown]
+# Nobody, in none.
+#
 # ## 6 · The gate: a right to remain silent
 #
 # A softmax hands out a weight of exactly 1, whoever asks. A head that looks for cysteine partners gives *every*
@@ -897,7 +919,8 @@ plt.show()
 # %% [markdown]
 # (Weights flow from the residue that is looked at to the one that looks.) One layer is no better than a guess, two layers get it right. The first lets every residue look ahead; the
 # second looks at the partner, who now knows. The more layers, the more complex the relations that can be found.
-# AlphaFold2 stacks 48 blocks, with four attentions in each.
+# AlphaFold2 stacks 48 blocks, with four attentions in each. A network built of such layers, with small steps
+# in between that work on each residue by itself, is called a *transformer*.
 #
 # ### Exercise 4 · Two heads by hand (open)
 #
@@ -993,3 +1016,30 @@ minifold.check("two_heads", my_two_heads)
 #
 # One sequence does not say which cysteines belong together. Its relatives do.
 # [Lesson 03](03_msa_and_coevolution.ipynb) finds them, lines them up and reads contacts out of the columns.
+#
+# <details><summary>Review: every claim of this lesson, and where it is shown</summary>
+#
+# | claim | where |
+# |---|---|
+# | self-attention: queries, keys and values come from the same vectors | 2: the twenty amino acids ask each other; 3, text |
+# | a vector may hold solubility, size, positive and negative charge | 2: built from published tables; in a trained network nobody says what a number means |
+# | S and D: interchangeable as small and soluble, not as charged | 2: maps, 0.65 and 0.00 printed |
+# | $W$ makes (\|charge\|, size) from four numbers | 2: drawing with the product computed |
+# | two vectors are compared by $q^\top W^\top W k$, then softmax | 2: both ways of writing asserted equal; exercise 1 |
+# | one matrix $W_h$ per relation, for queries, keys and values | 3: **not enough**: with one $W$, D and K never prefer each other; a head has three matrices |
+# | a projection followed by attention is a head | 2: heat maps of two heads |
+# | 256 numbers onto 64, 4 heads | 4: drawing, shapes printed |
+# | the heads' answers are concatenated | 4: loop and no loop asserted equal |
+# | then mixed into a weighted sum by a matrix | 4: asserted to be the sum over heads |
+# | every residue receives weighted sums of the others, one for each relation | 4: the same; 7: each head switched off takes one answer with it |
+# | heads extract different relations | 7: trained, three seeds, beside guess and untrained layer |
+# | the width is divided among the heads; $d_v = d_k$ | 4: parameters counted; other widths: 7, and the table above |
+# | the same mask for all heads | 5: asserted, against PyTorch's layer too |
+# | dropout of the weights | lesson 01, section 9; here it is left out, as AlphaFold2 drops whole rows and columns |
+# | the class in PyTorch | 5: asserted equal to PyTorch's layer and to minifold's `Attention` |
+# | each head has a gate (not in this part of the article) | 6: by hand on BPTI, asserted equal to the package; more in lesson 04 |
+# | the more layers, the more complex the relations | 8: a question that two layers learn and one does not; beyond two layers not shown |
+# | transformers are built of such layers; the Evoformer is one | 8, text; the Evoformer: lesson 05 |
+# | the structure module is a transformer as well | text only, in a wide sense: its attention is built in lesson 08 |
+#
+# </details>
