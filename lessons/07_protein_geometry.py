@@ -40,7 +40,7 @@ import torch
 import minifold
 from minifold.data import residues
 from minifold.data.residues import ATOM_INDEX
-from minifold.data.structures import read_structure, structure_files
+from minifold.data.structures import Chain, read_structure, structure_files
 from minifold.look import plots, style
 from minifold.look.view3d import trajectory, view
 from minifold.model import atoms
@@ -51,7 +51,8 @@ from minifold.training.superposition import rmsd
 # %%
 style.use()
 torch.set_num_threads(1)
-N, CA, C, O, CB = (ATOM_INDEX[name] for name in ("N", "CA", "C", "O", "CB"))  # noqa: E741
+N, CA, C, CB = (ATOM_INDEX[name] for name in ("N", "CA", "C", "CB"))
+BACKBONE = [N, CA, C, ATOM_INDEX["O"]]
 CHAINS = [read_structure(path) for path in structure_files("../data/structures")]
 UBIQUITIN = next(chain for chain in CHAINS if chain.name == "1UBQ")
 n_atoms = int(UBIQUITIN.mask.sum())
@@ -74,7 +75,7 @@ xs, ys = 0.5 + 0.9 * np.arange(9), np.where(np.arange(9) % 2 == 0, 1.35, 2.05)
 for k in (1, 4):  # a peptide plane: Cα, C, O, N, Cα
     corners = [xs[k] - 0.1, xs[k] + 0.2, xs[k + 3] + 0.1, xs[k + 3] - 0.2]
     ax.fill(corners, [0.95, 2.75, 2.75, 0.95], color=style.tint(style.YELLOW, 0.45), linewidth=0)
-    ax.text(xs[1] + 0.95, 2.55, "peptide plane", ha="center", fontsize=9)
+ax.text(xs[1] + 0.95, 2.55, "peptide plane", ha="center", fontsize=9)
 ax.plot(xs, ys, "-", color=style.INK, zorder=1)
 for k, (x, y) in enumerate(zip(xs, ys)):
     name, up = ("N", "Cα", "C")[k % 3], 1 if y > 1.7 else -1
@@ -92,7 +93,7 @@ plt.show()
 view(UBIQUITIN, color="position", caption="Ubiquitin; tick the box to see the side chains")
 
 # %% [markdown]
-# (The picture stands still; below it, in Jupyter, is a live view that you can turn. GitHub shows the picture only.)
+# (The Greek letters in the drawing are the next section. The picture stands still; below it, in Jupyter, is a live view that you can turn. GitHub shows the picture only.)
 #
 # ## 2 · A torsion is what you see along a bond
 #
@@ -493,14 +494,14 @@ for name, chain in (("helix", helix), ("strand", strand)):
 
 # %%
 def as_chain(backbone, name, sequence=None):
-    """A backbone [n, 3, 3] as something that can be drawn."""
-    n = len(backbone)
+    """A backbone [n, 3, 3] as something that can be drawn; O lies opposite the next N."""
+    n, (n_, ca_, c_) = len(backbone), backbone.swapaxes(0, 1)
+    psi = np.append(torsion(n_[:-1], ca_[:-1], c_[:-1], n_[1:]), 0)
+    o_ = place(n_, ca_, c_, 1.231, 120.1, psi + 180)
     positions, mask = np.zeros((n, 37, 3), np.float32), np.zeros((n, 37), np.float32)
-    positions[:, [N, CA, C]], mask[:, [N, CA, C]] = backbone, 1
+    positions[:, BACKBONE], mask[:, BACKBONE] = np.stack([n_, ca_, c_, o_], axis=1), 1
     zeros, index = np.zeros(n, np.float32), np.arange(n, dtype=np.int32)
-    return minifold.data.structures.Chain(
-        sequence or "A" * n, positions, mask, index, zeros, name=name
-    )
+    return Chain(sequence or "A" * n, positions, mask, index, zeros, name=name)
 
 
 def lay(backbone):
@@ -960,7 +961,7 @@ rebuilt = replace(
 
 def bare(chain):
     """N, Cα, C and O only."""
-    mask = chain.mask * np.isin(np.arange(37), [N, CA, C, O])
+    mask = chain.mask * np.isin(np.arange(37), BACKBONE)
     return replace(chain, mask=mask.astype(np.float32))
 
 
