@@ -242,18 +242,24 @@ def _check_pair_stack(function: Callable) -> str:
 
 # --- Complete a map -------------------------------------------------------------------------------
 
-LENGTH = 20  # residues of the chains in this lesson
+LENGTH = 20  # residues of the pieces in this lesson
+
+
+def pieces(block: int) -> np.ndarray:
+    """Cα atoms [192, 20, 3] (Å) of pieces of toy proteins of 60 residues."""
+    traces = np.stack(ToyWorld(length=3 * LENGTH, seed=1).ca_traces(block))
+    return traces.reshape(-1, LENGTH, 3).astype(float)
 
 
 def hidden_maps(count: int, block: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Distance maps [count, 20, 20] (Å) of toy proteins and which pairs are known (20 %)."""
-    traces = np.stack(ToyWorld(length=LENGTH, seed=1).ca_traces(block)[:count])
+    """Distance maps [count, 20, 20] (Å) of such pieces and which pairs are known (20 %)."""
+    traces = pieces(block)[:count]
     distance = np.linalg.norm(traces[:, :, None] - traces[:, None], axis=-1)
     rng = np.random.default_rng(block)
     known = np.triu(rng.random(distance.shape) < 0.2, 2)
     known = known | known.transpose(0, 2, 1)
     apart = abs(np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH)))
-    return distance.astype(float), known | (apart <= 1)
+    return distance, known | (apart <= 1)
 
 
 def bounds(seen: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +297,7 @@ def _check_completion(function: Callable) -> str:
         errors.append(abs(guess - distance)[~there].mean())
         middle = sum(bounds(seen, there)) / 2
         floor.append(abs(middle - distance)[~there].mean())
-    told = f"mean error {np.mean(errors):.2f} Å on the hidden pairs of 24 toy proteins"
+    told = f"mean error {np.mean(errors):.2f} Å on the hidden pairs of 24 toy pieces"
     if np.mean(errors) > 0.95 * np.mean(floor):
         raise CheckFailed(
             f"{told}; the middle between the bounds has {np.mean(floor):.2f} Å, "
