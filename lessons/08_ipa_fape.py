@@ -619,8 +619,7 @@ assert (
     new["IPA"].max() < 0.8 < 1.2 < new["global, turned at random"].min() and new["global"].min() > 3
 )
 print("three seeds each; bars show one standard deviation")
-print(f"in its own pose, global: {known['global'][:, 0].mean():.1f} Å", end=", ")
-print(f"turned by 180°: {known['global'][:, -1].mean():.0f} Å")
+print("global coordinates: below 1 Å in the pose they were learned in, above 4 Å turned by 180°")
 
 # %% [markdown]
 # - The network with **global coordinates** knows its eight proteins by heart, as long as nobody turns them. A turn by 30° is enough to
@@ -1028,7 +1027,7 @@ print("RMSD after 200 steps (Å):", off.round(1))
 print(f"folded (RMSD below 0.5 Å): {(off < 0.5).sum()} of 12; mean lDDT {score.mean():.3f}")
 assert (off < 0.5).sum() >= 10
 
-# %%
+# %% tags=["nbval-ignore-output"]
 steps = [f"step {10 * k}" for k in range(11)]
 words = "FAPE gradient descent folds ubiquitin (grey: the truth)"
 truth = only(UBIQUITIN, BACKBONE)
@@ -1138,7 +1137,7 @@ assert 5 <= twins.sum() <= 19 and score.min() > 0.98 and judge(by_loss["FAPE"])[
 # %% [markdown]
 # Half of them are twins: the toss of a coin, decided by the first cloud. And nothing in lDDT or dRMSD shows it: look at the scores of this "prediction".
 
-# %%
+# %% tags=["nbval-ignore-output"]
 first_twin = only(UBIQUITIN, [CA])
 first_twin.positions[:, CA] = by_loss["distances"].t[int(twins.argmax())]
 words = "Folded by distances, on the truth (grey): a perfect lDDT, and wrong"

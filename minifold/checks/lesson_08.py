@@ -130,7 +130,7 @@ def _check_hydrogen_bonds(function: Callable) -> str:
             raise CheckFailed(f"the {name} point has to be three coordinates in Å; got {got}")
     q, k = (torch.tensor(x).float() for x in points)
     right, total = bonds_found(q, k, _toy_chains())
-    told = f"{right} of {total} bonds are found ({right / total:.0%})"
+    told = f"{right / total:.0%} of the bonds in toy proteins that you have not seen are found"
     if right < 0.9 * total:
         swapped, _ = bonds_found(k, q, _toy_chains())
         hint = ""
@@ -138,8 +138,8 @@ def _check_hydrogen_bonds(function: Callable) -> str:
             hint = "; you look from N for O: exchange the two points"
         elif max(abs(q).max(), abs(k).max()) < 0.5:
             hint = "; your points lie within 0.5 Å of Cα; O and N are farther away"
-        raise CheckFailed(f"{told} in toy proteins you have not seen, the target is 90%{hint}")
-    return f"{told} in toy proteins you have not seen"
+        raise CheckFailed(f"{told}, the target is 90%{hint}")
+    return told
 
 
 # --- FAPE -----------------------------------------------------------------------------------------
