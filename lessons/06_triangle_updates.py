@@ -836,7 +836,7 @@ def my_completion(seen, known):
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check-completion", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check-completion", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false} tags=["nbval-ignore-output"]
 minifold.check("completion", my_completion)
 
 # %% [markdown]
