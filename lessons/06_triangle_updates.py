@@ -47,6 +47,7 @@ from minifold.data.structures import read_structure, structure_files
 from minifold.look import style
 from minifold.look.view3d import view
 from minifold.model.pair_stack import PairStack, TriangleAttention, TriangleMultiplication
+from minifold.training.baselines import random_walk
 from minifold.training.superposition import rmsd
 
 style.use()
@@ -491,7 +492,7 @@ with torch.device("meta"), torch.no_grad():
 # %% [markdown]
 # (First the multiplication, then attention.) Both grow with the third power of the length, since there are $n^3$ triangles. In multiplications attention costs the same for short chains and a quarter more for 384 residues. Its real price is memory: the
 # weights $a_{ijk}$ are a number for each triangle *and head*, $4 n^3$, where the multiplication holds nothing larger than $z$ itself, $128\, n^2$. (Modern attention kernels avoid holding the table, at the price of computing
-# it twice in training. In 2021 there were none for this shape, and AlphaFold2 computes attention in slices.)
+# it twice in training. AlphaFold2's code computes attention slice by slice instead.)
 #
 # ## 7 · Do triangles matter?
 #
@@ -684,9 +685,9 @@ for game, (ax, title) in enumerate(zip(axes, ("complete: 1 in 5 told", "denoise:
         if game in games[name]:
             ax.axvline(FLOORS[name][game], color=style.RED, linestyle=":", linewidth=1.5)
             where = {"x": FLOORS[name][game], "y": 1.02, "transform": ax.get_xaxis_transform()}
-            ax.text(s=name, rotation=30, fontsize=8, color=style.RED, **where)
+            ax.text(s=name, rotation=50, fontsize=8, color=style.RED, **where)
     ax.set(xlabel="mean error (Å)", xlim=(0, 3.6))
-    ax.set_title(title, pad=48)
+    ax.set_title(title, pad=60)
 axes[0].invert_yaxis()
 plt.show()
 
@@ -761,20 +762,21 @@ def folded(guess):
     return replace(TRUE, positions=positions, mask=mask, name="from the map"), min(images)
 
 
+walks = [distances(random_walk(N, np.random.default_rng(k))).astype(float) for k in range(20)]
 for kind, guess in GUESS.items():
     print(f"{kind:18s} RMSD {folded(guess)[1]:.1f} Å")
+print(f"{'random walk':18s} RMSD {np.mean([folded(walk)[1] for walk in walks]):.1f} Å")
 pair = [folded(GUESS["attention"])[0], TRUE]
 words = "Trp-cage from one distance in five (attention); truth in grey"
 view(pair, color="position", superpose=True, height=300, caption=words)
 
 # %% [markdown]
-# (RMSD: root mean square distance after superposition. We have cheated once: a distance map does not tell a protein from its mirror image, and we took the right one. How AlphaFold2 sees the difference is the subject of
+# Better than a random walk as compact as a protein, but 3 Å is no good structure yet: one distance in five is not much to go by. (RMSD: root mean square distance after superposition. We have cheated once: a distance map does not tell a protein from its mirror image, and we took the right one. How AlphaFold2 sees the difference is the subject of
 # [lesson 08](08_ipa_fape.ipynb).)
 #
 # ## 8 · Find the bug
 #
-# Triangle layers are easy to get wrong, and training runs on as if nothing had happened: the loss goes down, only less far. Here is a pair stack that contains two mistakes. Both were found in published programs; one of them changed the representation of a protein of 30 residues by 66 % when ten
-# padded ones were added behind it.
+# Triangle layers are easy to get wrong, and training runs on as if nothing had happened: the loss goes down, only less far. Here is a pair stack that contains two mistakes. Both were found in published programs.
 
 # %%
 print(inspect.getsource(lesson_06.BrokenPairStack))
@@ -874,10 +876,9 @@ minifold.check("completion", my_completion)
 #
 # ## In the paper
 #
-# - The idea: Jumper et al., *Nature* 596, 583 (2021), Figure 1e and 3c, "Evoformer": the pair representation as a graph of edges, updated in triangles.
-# - Supplementary information: section 1.6.5, Algorithms 11 and 12 (multiplicative update); section 1.6.6, Algorithms 13 and 14 (attention); Algorithm 6, lines 6 to 10 (the order, and shared dropout, section 1.11.6).
-# - "... a more symmetric and cheaper replacement for the attention ... networks that use only one of the two are able to produce high accuracy structures; the combination of both is more accurate": the paper says so in these or similar words.
-#   The ablation without triangles, biasing and gating: Figure 4a.
+# - The idea: Jumper et al., *Nature* 596, 583 (2021), Figure 3b and 3c: the pair representation as arrows between residues, updated in triangles. They write that the multiplication was developed as a cheaper and more symmetric replacement
+#   for the attention, that either of them alone gives accurate structures, and that both together are more accurate. The ablation "no triangles, biasing or gating" is in Figure 4a.
+# - Supplementary information: section 1.6.5, Algorithms 11 and 12 (multiplicative update); section 1.6.6, Algorithms 13 and 14 (attention); Algorithm 6, lines 6 to 10 (the order); section 1.11.6 (shared dropout).
 # - What triangle attention looks at: section 1.16, Supplementary Figure 12 ([lesson 12](12_attention_maps.ipynb)).
 #
 # ## In real AlphaFold2
