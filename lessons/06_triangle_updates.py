@@ -283,7 +283,6 @@ for x, outgoing in ((1.9, True), (6.3, False)):
     ax.text(x - 0.95, 1.65, names[0], color=style.BLUE, ha="center")
     ax.text(x + 0.98, 1.65, names[1], color=style.ORANGE, ha="center")
     ax.text(x, 0.3, "updated", color=style.GREEN, ha="center")
-    ax.set_title("")
     title = "outgoing: from i and from j to k" if outgoing else "incoming: from k to i and to j"
     ax.text(x, 2.8, title, ha="center", weight="bold")
 plt.show()
@@ -661,17 +660,23 @@ games = {
     "nearest points in 3D": (1,),
 }
 
+
 # %% tags=["nbval-ignore-output"]
-print("                        complete       denoise    broken triangles")
+def row(name, complete, denoise, share):
+    print(f"{name:20s} {complete:>12s} {denoise:>13s} {share:>18s}")
+
+
+row("mean error, Å", "complete", "denoise", "broken triangles")
 for name, (complete, denoise, wrong) in FLOORS.items():
-    left = f"{complete:4.2f} Å" if 0 in games[name] else ""
-    right = f"{denoise:4.2f} Å" if 1 in games[name] else ""
-    share = f"{wrong:.1f} %" if 1 in games[name] else ""
-    print(f"{name:22s} {left:>9s}     {right:>9s}     {share:>9s}")
+    cells = f"{complete:.2f}", f"{denoise:.2f}", f"{wrong:.1f} %"
+    row(name, cells[0] * (0 in games[name]), *(cell * (1 in games[name]) for cell in cells[1:]))
 for kind, results in SCORES.items():
-    mean, spread = results.mean(axis=0), results.std(axis=0)
-    print(
-        f"{kind:22s} {mean[0]:4.2f} ± {spread[0]:4.2f}   {mean[1]:4.2f} ± {spread[1]:4.2f}     {mean[2]:7.1f} %"
+    (complete, denoise, wrong), spread = results.mean(axis=0), results.std(axis=0)
+    row(
+        kind,
+        f"{complete:.2f} ± {spread[0]:.2f}",
+        f"{denoise:.2f} ± {spread[1]:.2f}",
+        f"{wrong:.1f} %",
     )
 
 # %%
@@ -707,7 +712,7 @@ print("in every seed of both games: triangles beat rows and columns by more than
 # 1. An edge alone can do nothing about a hidden distance: it says the mean. Looking along rows and columns helps a lot, but does not even reach the bounds of section 2.
 # 2. Each of the two triangle layers makes a clear step, far more than the spread between seeds. The only difference between "rows and columns" and "attention" is the third edge: *that* is what triangles are worth.
 # 3. Either of the two can be left out, and the network is still good. That agrees with what DeepMind reports. They also report that both together are best; with networks as small as ours, attention alone does as well, and we cannot confirm it.
-# 4. Nobody demanded consistent triangles. There is no such term in the loss, and no layer forbids anything. Still, far fewer triangles are broken after denoising: it is a *soft* constraint, learned because it helps.
+# 4. Nobody demanded consistent triangles. There is no such term in the loss, and no layer forbids anything. Still, far fewer triangles are broken after denoising: it is a *soft* constraint, learned because it helps. (Consistency alone is worth little: the mean map breaks no triangle.)
 #
 # (The numbers come from training; on another kind of processor the last digits may differ. What becomes of structures when triangles are taken out of the whole model is measured in [lesson 13](13_ablations.ipynb).)
 #
