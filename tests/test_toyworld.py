@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Generator
 
-from minifold.data import toyfamilies, toyfolds, toysidechains
+from minifold.data import backbone, toyfamilies, toyfolds, toysidechains
 from minifold.data.msa import read_alignment
 from minifold.data.residues import ATOM_INDEX, RESTYPES
 from minifold.data.structures import read_structure
@@ -130,8 +130,8 @@ def test_atoms_agree_with_the_torsions(examples):
 def test_slope_of_the_torsions_is_the_derivative():
     torsion = torch.randn(2, 8, 2, requires_grad=True)
     push = torch.randn(2, 8, 5, 3)
-    poses = toyfolds.build_poses(torsion[..., 0], torsion[..., 1])
-    sites = toyfolds.backbone_sites(poses, torsion[..., 1])
+    poses = backbone.build_poses(torsion[..., 0], torsion[..., 1])
+    sites = backbone.backbone_sites(poses, torsion[..., 1])
     (sites * push).sum().backward()
     slope = toyfolds._torsion_gradient(poses.detach(), sites.detach(), push)
     slope[:, 0, 0] = 0  # φ of residue 0 turns the whole chain

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from minifold.data.backbone import DEGREE
 from minifold.data.residues import CHI_MASK, RESTYPES
 from minifold.data.toyfolds import squared_distances
 from minifold.model import atoms
 from minifold.model.rigid import Rigid
 
-DEGREE = torch.pi / 180
 CANDIDATES = 4  # side chains drawn for every residue
 NEIGHBOURS = 8  # residues that a side chain may run into
 TOUCH = 3.4  # Å between heavy atoms, below which it hurts

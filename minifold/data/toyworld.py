@@ -8,7 +8,8 @@ minutes and controls can prove how.
     examples = world.sample(8)             # ToyExamples: alignments and structures
     for examples in world.stream(8): ...   # for ever
 
-    toyfolds      backbones: layout, Monte Carlo, relaxation
+    backbone      ideal bonds: from torsions to poses and atoms
+    toyfolds      folds: layout, Monte Carlo, relaxation
     toyfamilies   sequences: Potts model on the contacts, Gibbs sampling along a tree
     here          indels, side chains, and files that every tool of the field reads
 """
@@ -23,7 +24,7 @@ from jaxtyping import Float, Int
 from numpy.random import SeedSequence
 from torch import Generator, Tensor
 
-from minifold.data import toyfamilies, toyfolds, toysidechains
+from minifold.data import backbone, toyfamilies, toyfolds, toysidechains
 from minifold.data.msa import Alignment, write_alignment
 from minifold.data.residues import RESTYPES, aatype_to_sequence
 from minifold.data.structures import Chain, write_structure
@@ -150,7 +151,7 @@ class ToyWorld:
     def make_block(self, number: int) -> ToyExamples:
         """`block` examples, made from nothing but the dials, the seed and this number."""
         layout, torsion, poses, generator = self._fold_block(number)
-        cb = toyfolds.backbone_sites(poses, torsion[..., 1])[:, :, toyfolds.CB]
+        cb = backbone.backbone_sites(poses, torsion[..., 1])[:, :, backbone.CB]
         square = toyfolds.squared_distances(cb, cb)
 
         partners = toyfamilies.find_partners(square, layout.mask)
@@ -188,7 +189,7 @@ class ToyWorld:
         lengths = self._draw("length", generator)
         layout = toyfolds.make_layout(lengths, self._range("length")[1], generator)
         torsion = toyfolds.fold(layout, generator)
-        poses = toyfolds.build_poses(torsion[..., 0], torsion[..., 1])
+        poses = backbone.build_poses(torsion[..., 0], torsion[..., 1])
         return layout, torsion, poses, generator
 
     def _draw(self, name: str, generator: Generator) -> Int[Tensor, "block"]:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minifold.config import Config
-from minifold.data.toyfolds import build_poses
+from minifold.data.backbone import build_poses
 from minifold.errors import BadInput
 from minifold.model.atoms import frames_to_atom14, torsions_to_frames
 from minifold.model.ipa import InvariantPointAttention
