@@ -28,7 +28,8 @@ from minifold.errors import BadInput
 from minifold.model import weights as weight_files
 from minifold.model.alphafold import AlphaFold, Output
 from minifold.model.heads import (
-    distogram_edges,
+    contact_probability,
+    distogram_centers,
     pae_from_logits,
     plddt_from_logits,
     ptm_from_logits,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 DEFAULT_WEIGHTS = "seven-nano"
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
 CA = ATOM_INDEX["CA"]
-CONTACT = 8.0  # Å between Cβ atoms
 
 
 @dataclass(frozen=True)
@@ -267,10 +267,9 @@ def to_prediction(
     def cut(x: Tensor, axes: int = 1) -> np.ndarray:
         return x[member][(slice(n),) * axes].detach().float().cpu().numpy()
 
-    edges = distogram_edges(output.distogram_logits.shape[-1]).to(output.z.device)
-    probability = torch.softmax(output.distogram_logits.float(), dim=-1)
-    step = edges[1] - edges[0]
-    centres = torch.cat([edges[:1] - step / 2, edges + step / 2])
+    logits = output.distogram_logits.float()
+    centers = distogram_centers(logits.shape[-1], logits.device)
+    distances = (torch.softmax(logits, dim=-1) * centers).sum(-1)
     pae = ptm = None
     if output.pae_logits is not None:
         pae = cut(pae_from_logits(output.pae_logits), axes=2)
@@ -282,8 +281,8 @@ def to_prediction(
         positions=cut(output.positions),
         atom_mask=cut(output.atom_mask),
         plddt=cut(plddt_from_logits(output.plddt_logits)),
-        contacts=cut((probability * (centres < CONTACT)).sum(-1), axes=2),
-        distances=cut((probability * centres).sum(-1), axes=2),
+        contacts=cut(contact_probability(logits), axes=2),
+        distances=cut(distances, axes=2),
         trajectory=output.structure.atom14[:, member, :n, 1].detach().float().cpu().numpy(),
         msa_depth=(alignment.tokens != GAP).sum(0),
         msa=alignment.tokens,

@@ -86,3 +86,17 @@ def test_short_proteins_use_the_scale_of_nineteen_residues():
     short = heads.ptm_from_logits(certain(torch.full((1, 5, 5), 8), 64))
     d0 = 1.24 * 4 ** (1 / 3) - 1.8
     torch.testing.assert_close(short, torch.tensor([1 / (1 + (4.25 / d0) ** 2)]))
+
+
+def test_distogram_centers_are_the_middles_of_the_bins():
+    centers, edges = heads.distogram_centers(), heads.distogram_edges()
+    torch.testing.assert_close(centers[1:-1], (edges[:-1] + edges[1:]) / 2)
+    torch.testing.assert_close(centers[[0, -1]], torch.tensor([2.15625, 21.84375]))
+
+
+def test_a_contact_is_nearer_than_8_angstrom():
+    centers = heads.distogram_centers()
+    near = int((centers < 8).sum())
+    bins = torch.tensor([[[near - 1, near], [0, 63]]])
+    found = heads.contact_probability(certain(bins, 64))
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))

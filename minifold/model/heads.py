@@ -84,14 +84,19 @@ def distogram_edges(
     return torch.linspace(first, last, bins - 1, device=device)
 
 
+def distogram_centers(bins: int = 64, device=None) -> Float[Tensor, " bins"]:
+    """The distance, Å, for which each bin of the distogram stands: the middle of an inner bin."""
+    edges = distogram_edges(bins, device=device)
+    step = edges[1] - edges[0]
+    return torch.cat([edges[:1] - step / 2, edges + step / 2])
+
+
 def contact_probability(
     logits: Float[Tensor, "b i i bins"], contact: float = 8.0
 ) -> Float[Tensor, "b i i"]:
     """Probability that two Cβ atoms are nearer than ``contact`` Å."""
-    edges = distogram_edges(logits.shape[-1], device=logits.device)
-    step = edges[1] - edges[0]
-    centres = torch.cat([edges[:1] - step / 2, edges + step / 2])
-    return (torch.softmax(logits.float(), dim=-1) * (centres < contact)).sum(-1)
+    near = distogram_centers(logits.shape[-1], logits.device) < contact
+    return (torch.softmax(logits.float(), dim=-1) * near).sum(-1)
 
 
 def pae_edges(bins: int = 64, last: float = 31.0, device=None) -> Float[Tensor, " edges"]:
