@@ -142,6 +142,7 @@ def gradient(w, photo, pose, truth):
     return [seen.T @ g_hidden, g_hidden.sum(0), hidden.T @ g, g.sum(0)]
 
 
+# %%
 def train(draw, seed, hidden=8, steps=2000):
     """draw(rng): how many rounds this step has; Adam with a falling rate."""
     rng = np.random.default_rng(seed)
@@ -239,14 +240,17 @@ plt.show()
 #    [*recycling*](../docs/glossary.md#recycling). AlphaFold2 recycles three times: four passes.
 
 # %%
-figure, ax = style.canvas(9.4, 3.3)
-for x, words, size, color in (
+PARTS = (
     (0.9, "alignment,\nsequence", (1.3, 0.8), style.SKY),
     (2.75, "embed\n(lesson 03, 05)", (1.4, 0.8), style.GREY),
     (4.75, "Evoformer\n48 blocks", (1.4, 0.8), style.PURPLE),
     (6.75, "structure module\n8 × one layer", (1.6, 0.8), style.ORANGE),
     (8.65, "positions", (1.2, 0.8), style.GREEN),
-):
+)
+
+# %%
+figure, ax = style.canvas(9.4, 3.3)
+for x, words, size, color in PARTS:
     style.box(ax, (x, 2.3), words, size=size, color=color, fontsize=10)
 for start, end in ((1.55, 2.05), (3.45, 4.05), (5.45, 5.95), (7.55, 8.05)):
     style.arrow(ax, (start, 2.3), (end, 2.3))
@@ -306,6 +310,7 @@ def features(examples, control="none", seed=0):
     return collate([make_batch(x.alignment, x.chain, MODEL.config, seed) for x in hidden])
 
 
+# %%
 BATCH = features(EXAMPLES[1])
 few = BATCH.map(lambda x: x[:2])
 with torch.no_grad():
@@ -505,6 +510,7 @@ def training_loss(count, through_all):
     return fape_of(MODEL(few, recycles=count - 1).structure)
 
 
+# %%
 def measure(count, through_all):
     """Bytes kept for the backward pass (each tensor once), operations, and the gradient."""
     kept = {}
@@ -522,6 +528,7 @@ def measure(count, through_all):
     return sum(x.nbytes() for x in kept.values()), counter.get_total_flops(), torch.cat(gradient)
 
 
+# %%
 COUNTS = (1, 2, 4)
 measured = {way: [measure(count, way) for count in COUNTS] for way in (False, True)}
 memory, work, gradients = (
@@ -645,6 +652,7 @@ def mean_and_error(values):
     return values.mean(-1), values.std(-1, ddof=1) / np.sqrt(values.shape[-1])
 
 
+# %%
 by_cycle = {
     "families": of_all_seeds("none", 9),
     "columns shuffled": of_all_seeds("shuffled", 5),
