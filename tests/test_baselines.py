@@ -91,7 +91,7 @@ def test_floors(record_property, capsys):
         }
         if n <= max(len(ca) for ca in others):
             guesses["random structure"] = baselines.random_structure(others, n, rng)
-            guesses["nearest structure"] = baselines.nearest_structure(others, library[k])[0]
+            guesses["nearest structure"] = baselines.nearest_structures(others, [library[k]])[0][0]
         for name, guess in guesses.items():
             guess = batch(guess)
             scores = metrics.lddt(guess, true, mask), metrics.rmsd(guess, true, mask)
@@ -125,18 +125,38 @@ def test_floors_on_real_chains(shared_data):
     assert np.mean(scores, axis=0) == pytest.approx([0.01, 0.28, 0.28], abs=0.02)
 
 
-def test_nearest_structure_finds_what_is_there():
+def test_nearest_structures_are_the_nearest():
+    """Targets of several lengths, against a plain search through all windows."""
     rng = np.random.default_rng(0)
     library = [baselines.random_walk(n, rng) for n in (30, 50, 40)]
-    piece = library[1][7:27] @ np.diag([-1, -1, 1]) + 5
-    nearest, drmsd = baselines.nearest_structure(library, piece)
-    np.testing.assert_array_equal(nearest, library[1][7:27])
-    assert drmsd < 1e-4
+    piece = library[1][7:27] @ np.diag([-1, -1, 1]).astype("f4") + 5
+    targets = [piece, baselines.random_walk(45, rng), baselines.random_walk(20, rng)]
+    found = baselines.nearest_structures(library, targets)
+
+    def drmsd(a, b):
+        upper = np.triu_indices(len(a), 1)
+        a, b = (np.linalg.norm(x[:, None] - x[None], axis=-1)[upper] for x in (a, b))
+        return np.sqrt(np.square(a - b).mean())
+
+    for target, (window, distance) in zip(targets, found):
+        n = len(target)
+        windows = [ca[k : k + n] for ca in library for k in range(len(ca) - n + 1)]
+        best = min(windows, key=lambda w: drmsd(w, target))
+        np.testing.assert_array_equal(window, best)
+        assert distance == pytest.approx(drmsd(best, target), abs=1e-4)
+    np.testing.assert_array_equal(found[0][0], library[1][7:27])
+    assert found[0][1] < 1e-4 and found[2][1] > 1
+
+
+def test_a_library_that_is_too_short_is_refused():
+    rng = np.random.default_rng(0)
+    library = [baselines.random_walk(n, rng) for n in (30, 50)]
     window = baselines.random_structure(library, 45, rng)
     assert any(np.array_equal(window, library[1][k : k + 45]) for k in range(6))
     for function in (
         lambda: baselines.random_structure(library, 60, rng),
-        lambda: baselines.nearest_structure(library, np.zeros((60, 3))),
+        lambda: baselines.nearest_structures(library, [library[0], np.zeros((60, 3))]),
+        lambda: baselines.nearest_structures([], [np.zeros((60, 3))]),
     ):
         with pytest.raises(BadInput, match="60 residues"):
             function()

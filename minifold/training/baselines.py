@@ -9,6 +9,7 @@ control that destroys covariation and keeps everything else. Numpy, Å.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -116,33 +117,42 @@ def random_structure(
     return ca[start : start + n]
 
 
-def nearest_structure(
-    library: Sequence[Float[np.ndarray, "_ 3"]], target: Float[np.ndarray, "n 3"]
-) -> tuple[Float[np.ndarray, "n 3"], float]:
-    """The window (Cα) of the training set that is most like the truth, and its dRMSD in Å.
+def nearest_structures(
+    library: Sequence[Float[np.ndarray, "_ 3"]], targets: Sequence[Float[np.ndarray, "_ 3"]]
+) -> list[tuple[Float[np.ndarray, "_ 3"], float]]:
+    """For each target the window (Cα) of the training set most like it, and its dRMSD in Å.
 
     An oracle: what a model could reach that has learnt its training set by heart, and knew which
     part of it to recite. Its dRMSD says how new the target is.
 
     Raises:
-        BadInput: no structure is that long.
+        BadInput: no structure is as long as a target.
     """
-    n = len(target)
-    upper = np.triu_indices(n, 1)
-
-    def distances(ca: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(ca[:, None] - ca[None, :], axis=-1)[upper]
-
-    wanted, best, nearest = distances(target), np.inf, None
-    for ca in library:
-        for start in range(len(ca) - n + 1):
-            window = ca[start : start + n]
-            drmsd = float(np.sqrt(np.square(distances(window) - wanted).mean()))
-            if drmsd < best:
-                best, nearest = drmsd, window
-    if nearest is None:
+    n = max(len(ca) for ca in targets)
+    if not any(len(ca) >= n for ca in library):
         raise BadInput(f"no structure of the library has {n} residues; give a larger library")
-    return nearest, best
+    nearest = [(np.zeros((0, 3)), np.inf)] * len(targets)
+    for n in sorted({len(ca) for ca in targets}):
+        upper = np.triu_indices(n, 1)
+        mine = [k for k, ca in enumerate(targets) if len(ca) == n]
+        wanted = np.stack([_distances(targets[k][None])[0][upper] for k in mine])
+        windows = (ca[k : k + n] for ca in library for k in range(len(ca) - n + 1))
+        while some := list(islice(windows, 4096)):
+            theirs = _distances(np.stack(some))[:, upper[0], upper[1]]
+            # the sum of squared differences, but for what is the same for all windows
+            unlike = np.square(theirs).sum(1) - 2 * wanted @ theirs.T
+            for row, (k, best) in enumerate(zip(mine, unlike.argmin(1))):
+                drmsd = float(np.sqrt(np.square(theirs[best] - wanted[row]).mean()))
+                if drmsd < nearest[k][1]:
+                    nearest[k] = some[best], drmsd
+    return nearest
+
+
+def _distances(x: Float[np.ndarray, "k n 3"]) -> Float[np.ndarray, "k n n"]:
+    x = x - x.mean(axis=1, keepdims=True)  # large numbers would cost digits
+    square = np.square(x).sum(-1)
+    square = square[:, :, None] + square[:, None, :] - 2 * x @ x.transpose(0, 2, 1)
+    return np.sqrt(np.maximum(square, 0))
 
 
 # ------------------------------------------------------------------ alignments

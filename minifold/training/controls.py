@@ -65,8 +65,9 @@ def compare(
     Returns:
         Scores, see ``toyscores.structure_scores``, and the dRMSD (Å) of the nearest training fold.
     """
-    torch.manual_seed(seed)
-    untrained = AlphaFold(model.config).to(next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        untrained = AlphaFold(model.config).to(next(model.parameters()).device)
     others = [*examples[1:], *examples[:1]]
     rows = {
         "model": family_scores(model, examples),
@@ -87,7 +88,7 @@ def compare(
     folds = list(folds)
     if not folds:
         return rows, None
-    near = nearest_folds(folds, [x.chain.positions[:, CA] for x in examples])
+    near = baselines.nearest_structures(folds, [x.chain.positions[:, CA] for x in examples])
     rows["nearest training fold"] = _floor(examples, [ca for ca, _ in near])
     return rows, np.array([drmsd for _, drmsd in near])
 
@@ -113,47 +114,3 @@ def _floor(examples: Sequence[Example], predicted: Sequence[np.ndarray]) -> Scor
             del one["fape"]
         rows.append(one)
     return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
-
-
-def nearest_folds(
-    folds: Sequence[Float[np.ndarray, "_ 3"]], targets: Sequence[Float[np.ndarray, "_ 3"]]
-) -> list[tuple[Float[np.ndarray, "_ 3"], float]]:
-    """For each target the window of any fold with the smallest dRMSD (Å), and that number.
-
-    As ``baselines.nearest_structure``, for many targets at once: the sum of squared differences of
-    two sets of distances is a dot product.
-    """
-    lengths = sorted({len(x) for x in targets})
-    found: list[tuple[np.ndarray | None, float]] = [(None, np.inf)] * len(targets)
-    for n in lengths:
-        upper = np.triu_indices(n, 1)
-        mine = [k for k, x in enumerate(targets) if len(x) == n]
-        wanted = np.stack([_distances(targets[k][None])[0][upper] for k in mine])
-        windows = (x[s : s + n] for x in folds for s in range(len(x) - n + 1))
-        for chunk in _chunks(windows, 4096):
-            theirs = _distances(chunk)[:, upper[0], upper[1]]
-            square = (wanted**2).mean(1)[:, None] + (theirs**2).mean(1)
-            square = square - 2 * wanted @ theirs.T / theirs.shape[1]
-            for row, k in enumerate(mine):
-                best = int(square[row].argmin())
-                drmsd = float(np.sqrt(max(square[row, best], 0)))
-                if drmsd < found[k][1]:
-                    found[k] = (chunk[best].copy(), drmsd)
-    return found
-
-
-def _distances(x: Float[np.ndarray, "k n 3"]) -> Float[np.ndarray, "k n n"]:
-    square = (x * x).sum(-1)
-    square = square[:, :, None] + square[:, None, :] - 2 * x @ x.transpose(0, 2, 1)
-    return np.sqrt(np.maximum(square, 0))
-
-
-def _chunks(windows: Iterable[np.ndarray], size: int):
-    some = []
-    for window in windows:
-        some.append(window - window.mean(0))
-        if len(some) == size:
-            yield np.stack(some)
-            some = []
-    if some:
-        yield np.stack(some)
