@@ -100,7 +100,7 @@ def _evaluate(a: argparse.Namespace) -> dict:
 
 
 def _train(a: argparse.Namespace) -> dict | None:
-    from minifold.training.runs import train
+    from minifold.training.runs import as_table, train
 
     _one_thread()
     scores = train(
@@ -114,11 +114,11 @@ def _train(a: argparse.Namespace) -> dict | None:
         resume=a.resume,
         quiet=a.quiet,
     )
+    if not scores:
+        return None  # the first process speaks for all
     if a.json:
         return scores
     if not a.quiet:
-        from minifold.training.runs import as_table
-
         print(as_table(scores))
         print(f"weights, log and curves are in {a.out}")
     return None

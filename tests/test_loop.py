@@ -14,6 +14,7 @@ from minifold.data.features import collate
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
+from minifold.training import distributed
 from minifold.training.loop import Settings, Trainer, clip_and_accumulate
 from minifold.training.sources import Proteins, read_examples
 
@@ -61,6 +62,12 @@ def test_micro_batches_add_up_to_the_batch(examples, tmp_path):
     start = parameters(trainer(examples, tmp_path, steps=1).model)
     a, b = parameters(whole.model), parameters(parts.model)
     assert (a - b).abs().mean() < 0.02 * (a - start).abs().mean()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: 3)
+    with pytest.raises(BadInput, match="3 processes cannot share a batch of 2"):
+        trainer(examples, tmp_path, steps=1)
 
 
 def test_the_average_follows_the_weights(examples, tmp_path):

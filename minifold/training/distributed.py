@@ -11,27 +11,31 @@ Without torchrun there is one process and all functions do nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 
-def start(device: torch.device) -> torch.device:
-    """Join the processes that torchrun started; returns the device of this one."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    if world() > 1 and device.type == "cuda":
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started, and leave them at the end.
+
+    Gives the device of this process.
+    """
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if several and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    return device
-
-
-def stop() -> None:
-    """Leave the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if several:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        if several:
+            dist.destroy_process_group()
 
 
 def rank() -> int:

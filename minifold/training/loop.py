@@ -79,6 +79,9 @@ class Trainer:
         settings: how.
         folder: where the files go.
         device: where the model is trained.
+
+    Raises:
+        BadInput: no budget is given, or the processes cannot share the batch.
     """
 
     def __init__(
@@ -91,6 +94,12 @@ class Trainer:
     ):
         if settings.steps is None and settings.minutes is None:
             raise BadInput("give a number of steps or of minutes")
+        self.rank, self.world = distributed.rank(), distributed.world()
+        if settings.batch % self.world:
+            raise BadInput(
+                f"{self.world} processes cannot share a batch of {settings.batch} evenly; "
+                "start a number of processes that divides it"
+            )
         self.settings, self.source = settings, source
         self.folder, self.device = Path(folder), torch.device(device)
         self.model = model.to(self.device)
@@ -102,7 +111,6 @@ class Trainer:
             if isinstance(module, EvoformerStack):
                 module.checkpointing = settings.checkpointing
         self.optimizer = torch.optim.Adam(self._groups(), eps=1e-6, fused=True)
-        self.rank, self.world = distributed.rank(), distributed.world()
         self.step, self.spent = 0, 0.0  # steps done, minutes spent
         self.rows: list[dict[str, float]] = []
 

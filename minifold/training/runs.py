@@ -68,24 +68,28 @@ def train(
 ) -> dict[str, dict[str, float]]:
     """Train a model and measure it; returns scores and baselines by name.
 
+    Under ``torchrun`` the first process returns them, the others return {}.
+
     Raises:
         BadInput: data, preset or checkpoint are not what is needed.
     """
     if steps is None and minutes is None:
         minutes = 3.0
     config, toy = preset(preset_name), data == "toy"
-    where = distributed.start(choose_device(device))
-    settings = replace(TOY if toy else SEVEN, steps=steps, minutes=minutes, seed=seed)
-    if toy:
-        source = ToyFamilies(config, seed=seed, device=where.type)
-    else:
-        source = Proteins(read_examples(data), config, seed=seed)
-    torch.manual_seed(seed)
-    trainer = Trainer(AlphaFold(config), source, settings, folder, where)
-    if resume:
-        trainer.resume()
-    model = trainer.run(quiet)
-    if distributed.rank() > 0:
+    with distributed.joined(choose_device(device)) as where:
+        settings = replace(TOY if toy else SEVEN, steps=steps, minutes=minutes, seed=seed)
+        settings = replace(settings, batch=max(settings.batch, distributed.world()))
+        if toy:
+            source = ToyFamilies(config, seed=seed, device=where.type)
+        else:
+            source = Proteins(read_examples(data), config, seed=seed)
+        torch.manual_seed(seed)
+        trainer = Trainer(AlphaFold(config), source, settings, folder, where)
+        if resume:
+            trainer.resume()
+        model = trainer.run(quiet)
+        first = distributed.rank() == 0
+    if not first:
         return {}
     draw_curves(trainer.rows, Path(folder) / "curves.png")
     if toy:
