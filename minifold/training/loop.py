@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from minifold.data.features import Batch
+from minifold.data.files import write_text
 from minifold.errors import BadInput
 from minifold.model import weights as weight_files
 from minifold.model.alphafold import AlphaFold
@@ -205,9 +207,7 @@ class Trainer:
         """
         s, first = self.settings, self.rank == 0
         if first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(asdict(s), indent=1) + "\n"
-            (self.folder / "settings.json").write_text(text)
+            write_text(self.folder / "settings.json", json.dumps(asdict(s), indent=1) + "\n")
         marks = [(k + 1) / s.evaluations for k in range(s.evaluations)]
         done = sum(mark <= self.progress() for mark in marks)
         total = s.steps if s.minutes is None else round(60 * s.minutes)
@@ -270,6 +270,7 @@ class Trainer:
             self._replace("log.csv", self._write_log)
             state = {
                 "config": asdict(self.model.config),
+                "data": self.source.data,
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -280,7 +281,7 @@ class Trainer:
             }
             self._replace("checkpoint.pt", lambda path: torch.save(state, path))
             weight_files.save(self.average, self.folder / "weights.safetensors")
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise BadInput(
                 f"{self.folder}: cannot write the checkpoint ({error}); the last one is kept"
             ) from None
@@ -305,16 +306,17 @@ class Trainer:
         """Go on from the checkpoint in the folder.
 
         Raises:
-            BadInput: there is none, it cannot be read, or it is of a model of another size.
+            BadInput: there is none, it cannot be read, or it is of another model or other data.
         """
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             raise BadInput(f"{path} is not there: nothing to resume; leave --resume out to start")
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"{path}: not a readable checkpoint ({reason})") from None
+        except Exception as error:  # each kind of damage has its own
+            raise BadInput(f"{path}: not a readable checkpoint ({_reason(error)})") from None
+        if not isinstance(state, dict) or "config" not in state:
+            raise BadInput(f"{path}: a file of another program, not a checkpoint of minifold")
         mine, theirs = asdict(self.model.config), state["config"]
         different = [key for key in mine if mine[key] != theirs.get(key)]
         if different:
@@ -322,11 +324,27 @@ class Trainer:
                 f"{path} is of preset {theirs.get('name')!r}, not {mine['name']!r} "
                 f"(they differ in {', '.join(different[:4])}); give the preset it was made with"
             )
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.spent, self.rows = state["step"], state["spent"], state["rows"]
-        torch.set_rng_state(state["random"].cpu())
+        data = state.get("data", self.source.data)  # early checkpoints do not say
+        if data != self.source.data:
+            raise BadInput(
+                f"{path} was trained on {data}, not on {self.source.data}; give the data and the "
+                "seed it was made with"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.spent, self.rows = state["step"], state["spent"], state["rows"]
+            torch.set_rng_state(state["random"].cpu())
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise BadInput(
+                f"{path}: does not fit this version of minifold ({_reason(error)})"
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def hardware() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from minifold.config import preset
+from minifold.data.files import write_bytes
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain
 from minifold.model.alphafold import AlphaFold
@@ -154,4 +155,4 @@ def draw_curves(rows: Sequence[Mapping[str, float | int]], path: Path) -> None:
 
     if rows:
         columns = {key: np.array([row.get(key, np.nan) for row in rows]) for key in rows[-1]}
-        path.write_bytes(plots.png(plots.loss_curve(columns, ("lddt_ca", "rmsd_ca"))))
+        write_bytes(path, plots.png(plots.loss_curve(columns, ("lddt_ca", "rmsd_ca"))))

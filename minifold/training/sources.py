@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class Example:
 @runtime_checkable
 class Source(Protocol):
     """What the training loop asks for."""
+
+    data: str  # names the examples: a checkpoint goes on with no others
 
     def batch(self, step: int, size: int) -> Batch:
         """The examples of a step; the same step gives the same examples."""
@@ -68,6 +71,10 @@ class Proteins:
             raise BadInput("there is no protein to train on")
         self.examples, self.config, self.seed = list(examples), config, seed
         self.clamped_fraction = clamped_fraction
+        letters = " ".join(example.chain.sequence for example in self.examples)
+        self.data = (
+            f"proteins ({len(self.examples)} chains, checksum {crc32(letters.encode()):08x})"
+        )
         self.held_out = list(held_out) or self.examples
 
     def batch(self, step: int, size: int) -> Batch:

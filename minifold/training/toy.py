@@ -60,6 +60,7 @@ class ToyFamilies:
             raise BadInput(f"control is {control!r}: choose one of {', '.join(CONTROLS)}")
         self.config, self.seed, self.control = config, seed, control
         self.uses, self.clamped = uses, clamped
+        self.data = f"toy families (length {length}, depth {depth}, seed {seed}, hidden: {control})"
         self.world = ToyWorld(length=length, depth=depth, seed=seed, device=device)
         unseen = ToyWorld(length=length, depth=depth, seed=seed + HELD_OUT).sample(held_out)
         self.held_out = [
