@@ -283,7 +283,8 @@ class Trainer:
             weight_files.save(self.average, self.folder / "weights.safetensors")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise BadInput(
-                f"{self.folder}: cannot write the checkpoint ({error}); the last one is kept"
+                f"{self.folder}: cannot write the checkpoint, perhaps the disk is full "
+                f"({_reason(error)}); the last one is kept"
             ) from None
 
     def _replace(self, name: str, write) -> None:
