@@ -16,6 +16,7 @@ from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
 from minifold.training import distributed
 from minifold.training.loop import Settings, Trainer, clip_and_accumulate
+from minifold.training.losses import loss
 from minifold.training.sources import Proteins, read_examples
 
 DATA = Path(__file__).parent.parent / "data"
@@ -68,6 +69,74 @@ def test_a_batch_that_processes_cannot_share_is_refused(examples, tmp_path, monk
     monkeypatch.setattr(distributed, "world", lambda: 3)
     with pytest.raises(BadInput, match="3 processes cannot share a batch of 2"):
         trainer(examples, tmp_path, steps=1)
+
+
+def gradients(model) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def one_pass(t: Trainer) -> tuple[float, int]:
+    """The loss of a forward and a backward pass, and bytes that were kept between them."""
+    kept: dict[int, int] = {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    own = {p.untyped_storage().data_ptr() for p in t.model.parameters()}
+    batch = t.source.batch(0, 2)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        total = loss(t.model(batch, recycles=1), batch, t.settings.loss)["total"]
+    total.backward()
+    return float(total.detach()), sum(n for where, n in kept.items() if where not in own)
+
+
+def test_checkpointing_keeps_less_and_changes_nothing(examples, tmp_path):
+    plain = trainer(examples, tmp_path, steps=1)
+    less = trainer(examples, tmp_path, steps=1, checkpointing=True)
+    value, kept = one_pass(plain)
+    same, kept_less = one_pass(less)
+    assert same == pytest.approx(value, rel=1e-6)
+    assert torch.allclose(gradients(less.model), gradients(plain.model), rtol=1e-4, atol=1e-6)
+    assert kept_less < 0.6 * kept
+
+
+def test_bfloat16_is_for_the_trunk_alone(examples, tmp_path):
+    """It computes in bfloat16; weights, structure module and loss stay float32."""
+    full = trainer(examples, tmp_path, steps=1)
+    half = trainer(examples, tmp_path, steps=1, bfloat16=True)
+    seen: dict[str, set[torch.dtype]] = {"trunk": set(), "structure": set()}
+
+    def note(name: str):
+        return lambda module, inputs, output: seen[name].add(output.dtype)
+
+    for name, part in (("trunk", half.model.trunk), ("structure", half.model.structure_module)):
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_hook(note(name))
+    batch = full.source.batch(0, 2)
+    exact, near = full.train_step(batch)["loss"], half.train_step(batch)["loss"]
+    assert torch.bfloat16 in seen["trunk"] and seen["structure"] == {torch.float32}
+    assert near != exact and near == pytest.approx(exact, rel=0.02)
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in half.average.parameters()} == {torch.float32}
+
+
+def test_the_structure_module_has_a_rate_of_its_own(examples, tmp_path):
+    """Adam's first step is proportional to the rate, whatever the gradient."""
+    start = trainer(examples, tmp_path, steps=1)
+    same = trainer(examples, tmp_path, steps=1, warmup=1)
+    fast = trainer(examples, tmp_path, steps=1, warmup=1, structure_rate=3.0)
+    batch = start.source.batch(0, 2)
+    same.train_step(batch)
+    fast.train_step(batch)
+
+    def moved(t: Trainer, part: str) -> torch.Tensor:
+        return parameters(getattr(t.model, part)) - parameters(getattr(start.model, part))
+
+    assert moved(same, "structure_module").abs().max() > 1e-4
+    for part, factor in (("structure_module", 3.0), ("trunk", 1.0), ("distogram", 1.0)):
+        assert torch.allclose(moved(fast, part), factor * moved(same, part), atol=2e-6), part
 
 
 def test_the_average_follows_the_weights(examples, tmp_path):
