@@ -23,7 +23,7 @@ from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
 from minifold.training.controls import compare
 from minifold.training.loop import Trainer, hardware
-from minifold.training.runs import TOY, draw_curves, rounded, score_example
+from minifold.training.runs import TOY, as_table, draw_curves, rounded, score_example
 from minifold.training.sources import Example, fold_example, read_examples
 from minifold.training.toy import ToyFamilies
 
@@ -125,8 +125,6 @@ def run(
     if as_json:
         return {"trained here": fresh, "toy-nano": trained, "report": str(page)}
     if not quiet:
-        from minifold.training.runs import as_table
-
         print(f"Unseen toy proteins, trained here for {shown}:\n{as_table(fresh)}\n")
         print(f"Unseen toy proteins, shipped weights toy-nano:\n{as_table(trained)}\n")
         for name, (rows, _) in real.items():
