@@ -55,7 +55,8 @@ def train(control: str, minutes: float, seed: int, folder: Path) -> tuple[Traine
 
 def one_seed(seed: int, minutes: float, count: int, out: Path) -> dict[str, dict]:
     """All rows of one seed: {predictor: {"all": scores, "new": scores of the newer half}}."""
-    done = out / f"seed{seed}.json"
+    out = out / f"{minutes:g}-minutes"
+    done = out / f"seed{seed}-{count}.json"
     if done.is_file():
         return json.loads(done.read_text())
     facts, folds = {}, None
@@ -164,8 +165,8 @@ def main() -> None:
     torch.set_num_threads(1)
     results = {seed: one_seed(seed, a.minutes, a.count, a.out) for seed in a.seeds}
     seeds = " ".join(str(seed) for seed in a.seeds)
-    command = f"python -m benchmarks.toy_learning --minutes {a.minutes:g} --seeds {seeds}"
-    write(results, a.minutes, command)
+    options = f"--minutes {a.minutes:g} --seeds {seeds} --count {a.count}"
+    write(results, a.minutes, f"python -m benchmarks.toy_learning {options}")
 
 
 if __name__ == "__main__":
