@@ -20,10 +20,10 @@ from torch import Tensor
 
 from minifold.data.features import Batch, make_batch
 from minifold.data.files import write_bytes, write_text
-from minifold.data.modelcif import model_cif, write_model, write_pae
+from minifold.data.modelcif import model_cif, pae_json
 from minifold.data.msa import Alignment, read_alignment
 from minifold.data.residues import ATOM_INDEX, GAP, LETTER_TO_TOKEN
-from minifold.data.structures import Chain, write_structure
+from minifold.data.structures import Chain, to_pdb
 from minifold.errors import BadInput
 from minifold.model import weights as weight_files
 from minifold.model.alphafold import AlphaFold, Output
@@ -76,6 +76,11 @@ class Prediction:
             method="THEORETICAL MODEL",
         )
 
+    @property
+    def settings(self) -> dict[str, str | float]:
+        """``about`` without times: what gives the same result again."""
+        return {key: x for key, x in self.about.items() if not key.endswith("seconds")}
+
     def scores(self) -> dict:
         """What goes into scores.json."""
         return {
@@ -83,33 +88,40 @@ class Prediction:
             "plddt": round(float(self.plddt.mean()), 2),
             "plddt_per_residue": [round(float(x), 2) for x in self.plddt],
             "ptm": None if self.ptm is None else round(self.ptm, 4),
-            **self.about,
+            **self.settings,
         }
 
+    def files(self) -> dict[str, str]:
+        """Name and text of the files of a prediction.
+
+        The mmCIF has the categories of ModelCIF; pae.json, of models with a head for it, is the
+        predicted aligned error in the layout of the AlphaFold database.
+        """
+        files = {
+            "prediction.cif": model_cif(self),
+            "prediction.pdb": to_pdb(self.chain),
+            "scores.json": json.dumps(self.scores(), indent=1) + "\n",
+        }
+        return files if self.pae is None else files | {"pae.json": pae_json(self)}
+
     def save(self, folder: str | Path, taps: Record | None = None) -> list[Path]:
-        """Write prediction.cif, prediction.pdb, scores.json and view.html into a folder.
+        """Write ``files`` and view.html, a page about them, into a folder.
 
         With ``taps`` (``look.attention_view.glance``) the page shows the attention as well, and the
         arrays go to attention.npz.
-
-        The mmCIF has the categories of ModelCIF. Models with a head for it also give pae.json, the
-        predicted aligned error in the layout of the AlphaFold database.
         """
         from minifold.look.prediction_page import (
             write_prediction_page,  # matplotlib: slow to import
         )
 
         folder = Path(folder)
-        names = ["prediction.cif", "prediction.pdb", "scores.json"]
-        if self.pae is not None:
-            names.append("pae.json")
-            write_pae(self, folder / "pae.json")
+        files = self.files()
+        for name, text in files.items():
+            write_text(folder / name, text)
+        names = list(files)
         if taps is not None:
             names.append("attention.npz")
             taps.save(folder / "attention.npz")
-        write_model(self, folder / "prediction.cif")
-        write_structure(self.chain, folder / "prediction.pdb")
-        write_text(folder / "scores.json", json.dumps(self.scores(), indent=1) + "\n")
         write_prediction_page(self, folder / "view.html", taps=taps, files=names)
         return [folder / name for name in [*names, "view.html"]]
 

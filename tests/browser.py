@@ -49,6 +49,7 @@ KEYS = {  # name: code, which
     "Home": ("Home", 36),
     "End": ("End", 35),
     " ": ("Space", 32),
+    "Escape": ("Escape", 27),
 }
 SECONDS = 60.0  # patience
 
@@ -121,6 +122,15 @@ class Browser:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
 
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse at one point of an element and release it at another."""
+        first, last = (self._at(selector, *point) for point in (start, end))
+        steps = (("mouseMoved", first), ("mousePressed", first), ("mouseMoved", last))
+        for kind, at in (*steps, ("mouseReleased", last)):
+            held = {"button": "left", "buttons": 1, "clickCount": 1} if at is last else {}
+            held = {"button": "left", "clickCount": 1} if kind == "mousePressed" else held
+            self._send("Input.dispatchMouseEvent", type=kind, **held, **at)
+
     def hover(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
         self._send("Input.dispatchMouseEvent", type="mouseMoved", **self._at(selector, x, y))
 
@@ -139,6 +149,10 @@ class Browser:
                 )
 
     # --- What a test asks -------------------------------------------------------------------------
+
+    def keep_downloads(self, folder: Path) -> None:
+        """What the page downloads from now on goes into a folder."""
+        self._send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, a promise's after it is kept."""

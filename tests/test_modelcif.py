@@ -13,7 +13,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from minifold.data.modelcif import model_cif, write_model, write_pae
+from minifold.data.modelcif import model_cif, pae_json, write_model
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import read_structure
 from minifold.errors import BadInput
@@ -245,9 +245,8 @@ def test_the_same_prediction_gives_the_same_text(prediction):
     assert model_cif(prediction) == model_cif(replace(prediction))
 
 
-def test_pae_is_laid_out_as_in_the_alphafold_database(prediction, tmp_path):
-    write_pae(prediction, tmp_path / "pae.json")
-    ((key, rows), (limit_key, limit)) = json.loads((tmp_path / "pae.json").read_text())[0].items()
+def test_pae_is_laid_out_as_in_the_alphafold_database(prediction):
+    ((key, rows), (limit_key, limit)) = json.loads(pae_json(prediction))[0].items()
     assert (key, limit_key) == ("predicted_aligned_error", "max_predicted_aligned_error")
     assert limit == 31.75
     assert all(type(value) is int for row in rows for value in row)
@@ -259,7 +258,7 @@ def test_pae_is_laid_out_as_in_the_alphafold_database(prediction, tmp_path):
 
 def test_refusals(prediction, tmp_path):
     with pytest.raises(BadInput, match="predict no aligned error"):
-        write_pae(replace(prediction, pae=None), tmp_path / "pae.json")
+        pae_json(replace(prediction, pae=None))
     with pytest.raises(BadInput, match="ends in .cif"):
         write_model(prediction, tmp_path / "x.pdb")
     (tmp_path / "taken.cif").mkdir()

@@ -2,8 +2,8 @@
 
 ``model_cif`` writes mmCIF with the categories of ModelCIF, the dictionary of computed structures,
 as the AlphaFold database uses them: pLDDT of every residue and of the whole, what was computed
-from what, by which program with which settings. ``write_pae`` writes the predicted aligned error
-as the JSON of that database; it is not in the mmCIF, there and here: n residues have n² of them.
+from what, by which program with which settings. ``pae_json`` is the predicted aligned error as the
+JSON of that database; it is not in the mmCIF, there and here: n residues have n² of them.
 
 Sources: ModelCIF dictionary 1.4 (Vallat et al. 2023, J. Mol. Biol. 435, 168021); files and PAE
 format of the AlphaFold database, version 6.
@@ -59,13 +59,13 @@ def write_model(prediction: Predicted, path: str | Path) -> None:
     write_text(path, model_cif(prediction))
 
 
-def write_pae(prediction: Predicted, path: str | Path) -> None:
-    """Write the predicted aligned error as JSON, laid out as in the AlphaFold database.
+def pae_json(prediction: Predicted) -> str:
+    """The predicted aligned error as JSON, laid out as in the AlphaFold database.
 
     Row i, column j: error of residue j after superposition on residue i, whole Å, as there.
 
     Raises:
-        BadInput: the model has no head for it, or the file cannot be written.
+        BadInput: the model has no head for it.
     """
     if prediction.pae is None:
         raise BadInput(
@@ -74,7 +74,7 @@ def write_pae(prediction: Predicted, path: str | Path) -> None:
         )
     rows = np.rint(prediction.pae).astype(int).tolist()
     table = [{"predicted_aligned_error": rows, "max_predicted_aligned_error": MAX_PAE}]
-    write_text(path, json.dumps(table, separators=(",", ":")) + "\n")
+    return json.dumps(table, separators=(",", ":")) + "\n"
 
 
 def model_cif(prediction: Predicted) -> str:

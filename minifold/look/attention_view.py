@@ -29,7 +29,7 @@ import numpy as np
 from minifold.data.files import write_bytes, write_text
 from minifold.data.msa import Alignment
 from minifold.data.residues import ATOM_INDEX
-from minifold.data.structures import Chain, to_pdb
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
 from minifold.look import plots
 from minifold.look.attention_maps import (
@@ -42,6 +42,7 @@ from minifold.look.attention_maps import (
     that_fit,
 )
 from minifold.look.attention_pictures import grid, pictures, unit
+from minifold.look.drawing3d import atom_lines
 from minifold.look.taps import Record, record
 from minifold.look.view3d import asset, data_uri, library, view
 from minifold.model.alphafold import AlphaFold
@@ -241,7 +242,7 @@ class AttentionView:
             f'<figure class="mf-attention" id="{self.identifier}">'
             f'<img class="mfa-still" {still}>'
             f'<script type="application/json">{self._spec}</script></figure>'
-            f"<script>{asset('attention.js')}</script>"
+            f"<script>{asset('tools.js')}</script><script>{asset('attention.js')}</script>"
         )
 
     def page(self, title: str = "Attention") -> str:
@@ -350,6 +351,4 @@ def _backbone(chain: Chain) -> str:
     chain = view(chain).layers[0].chain
     mask = np.zeros_like(chain.mask)
     mask[:, BACKBONE] = chain.mask[:, BACKBONE]
-    bare = replace(chain, mask=mask, chain_id="A", name="", method="", resolution=None)
-    atoms = [line.rstrip() for line in to_pdb(bare).splitlines() if line.startswith("ATOM")]
-    return "\n".join(line[:54] for line in atoms)  # up to the coordinates
+    return atom_lines(replace(chain, mask=mask))

@@ -193,11 +193,11 @@ class View:
     def _drawing(self) -> tuple[str, str]:
         """The name of the view and what the page needs to draw it."""
         scene = Scene()
-        notes, sides = [], []
+        notes, sides, torn = [], [], []
         for k, layer in enumerate(self.layers):
             numbers = [int(x) + 1 for x in layer.chain.residue_index]
             notes.append({n: note for n, note in zip(numbers, layer.notes) if note})
-            scene.addModel(_pdb(layer.chain), "pdb")
+            scene.addModel(atom_lines(layer.chain), "pdb")
             if self.frames is not None and k == 0:
                 scene.setStyle({"model": k}, {})
                 continue
@@ -211,9 +211,7 @@ class View:
                 cartoon |= {"colorscheme": {"prop": "resi", "map": colors}}
                 sides.append(_side_chains(k, layer.chain, numbers))
             scene.setStyle({"model": k}, {"cartoon": cartoon})
-            for i, j in _torn(layer.chain):
-                ca = layer.chain.positions[[i, j], CA]
-                scene.rod(ca, 0.15 if layer.ghost else 0.3, layer.colors[i])
+            torn += [[k, numbers[i], numbers[j]] for i, j in _torn(layer.chain)]
             if not layer.ghost:
                 _bridges(scene, k, layer.chain, numbers)
         for mark in self.marks:
@@ -224,7 +222,7 @@ class View:
         scene.setViewStyle({"style": "outline", "color": "black", "width": 0.03})
         scene.zoomTo()
         scene.zoom(zoom(self._corners(), self.width, self.height))
-        return scene.part({"notes": notes, "sides": sides, "moving": self._moving()})
+        return scene.part({"notes": notes, "sides": sides, "torn": torn, "moving": self._moving()})
 
     def _corners(self) -> np.ndarray:
         """All that should be seen, [k, 3]."""
@@ -261,9 +259,9 @@ def disulfides(chain: Chain) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in near]
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as something an <img> can show."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(data: bytes, kind: str = "image/png") -> str:
+    """A file as an address that holds all of it, for an <img> or a link."""
+    return f"data:{kind};base64," + base64.b64encode(data).decode()
 
 
 def _torn(chain: Chain) -> list[tuple[int, int]]:
@@ -310,7 +308,7 @@ def _pieces(chain: Chain) -> list[slice]:
     return pieces
 
 
-def _pdb(chain: Chain) -> str:
-    """ATOM records only: all that the viewer reads."""
+def atom_lines(chain: Chain) -> str:
+    """ATOM records up to the coordinates: all that 3Dmol.js needs."""
     text = to_pdb(replace(chain, chain_id="A", name="", method="", resolution=None))
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines() if line.startswith("ATOM"))
+    return "\n".join(line[:54] for line in text.splitlines() if line.startswith("ATOM"))

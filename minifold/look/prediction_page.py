@@ -1,9 +1,9 @@
 """The page of one prediction, view.html: the structure, how sure the model is, and why.
 
 What AlphaFold's database and ColabFold show of a prediction is here, too: the structure coloured by
-confidence, with the sequence beside it; pLDDT along the chain; the predicted aligned error; the
-alignment. And what they do not show: what the model believes about distances, where it looked, and
-the way to the structure.
+confidence, linked with its sequence and with the predicted aligned error; pLDDT along the chain;
+the alignment; the files. And what they do not show: what the model believes about distances, where
+it looked, and the way to the structure.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from minifold import __version__
 from minifold.data.residues import ATOM_INDEX, ONE_TO_THREE
 from minifold.data.structures import Chain
 from minifold.look import plots
+from minifold.look.pair_view import PairView, contact_map, distance_map, pae_map
 from minifold.look.report import Section, write_report
 from minifold.look.score_table import metric_text
 from minifold.look.taps import Record
@@ -32,6 +34,14 @@ CA, CB = ATOM_INDEX["CA"], ATOM_INDEX["CB"]
 CONTACT = 8.0  # Å between Cβ atoms
 APART = 6  # places in the chain: nearer pairs say little
 ATTENTION_BYTES = 600_000  # of the weights in a page
+DOWNLOAD_BYTES = 650_000  # of the files in a page
+FILES = {
+    "prediction.cif": "structure (mmCIF)",
+    "prediction.pdb": "structure (PDB)",
+    "scores.json": "scores (JSON)",
+    "pae.json": "aligned error (JSON)",
+}
+STILL = {"dpi": 96, "colors": 64}  # of the picture that stands for the map of pairs
 
 
 def write_prediction_page(
@@ -43,6 +53,9 @@ def write_prediction_page(
 ) -> None:
     """Write view.html: the structure, how sure the model is and why, and how it was made.
 
+    The files of the prediction are in the page, too, as far as there is room; of the large ones of
+    a long protein there is not.
+
     With ``truth`` the page compares: superposition, scores, true distances and true lDDT. With
     ``taps`` (``attention_view.glance``) it shows the attention and distances in full; ``files`` lie
     in the same folder and are named.
@@ -52,10 +65,11 @@ def write_prediction_page(
     """
     p, n = prediction, len(prediction.sequence)
     sections = [
-        _structure(p, truth),
+        _structure(p, truth, files),
         _confidence(p, None if truth is None else _true_lddt(p.chain, truth)),
         _pairs(p, None if truth is None else _true_distances(truth, p.sequence), taps),
         _attention(p, taps),
+        _way(p),
         _making(p),
     ]
     lead = f"A predicted structure of {n} residues"
@@ -66,7 +80,7 @@ def write_prediction_page(
     write_report(path, p.name or "Prediction", lead, [x for x in sections if x], beside)
 
 
-def _structure(p: Prediction, truth: Chain | None) -> Section:
+def _structure(p: Prediction, truth: Chain | None, files: Sequence[str]) -> Section:
     numbers: dict[str, str | float | int] = {
         "residues": len(p.sequence),
         "mean pLDDT": f"{float(p.plddt.mean()):.1f}",
@@ -80,20 +94,39 @@ def _structure(p: Prediction, truth: Chain | None) -> Section:
         scores = evaluate(p.chain, truth)
         for metric in ("gdt_ts", "gdt_ha"):  # the others stand beside the view
             numbers[METRICS[metric][0]] = metric_text(metric, scores[metric])
-    moving = trajectory(
-        p.chain,
-        p.trajectory,
-        labels=[f"after layer {k + 1}" for k in range(len(p.trajectory))],
-        caption="Cα trace after each layer of the structure module, in the last pass.",
-    )
+    drawn = view(chains, "plddt", 640, 480, superpose=truth is not None, caption=caption)
+    downloads, room, beside = [], DOWNLOAD_BYTES, []
+    for name, content in p.files().items():
+        if len(content) <= room:
+            room -= len(content)
+            downloads.append((FILES[name], name, content))
+        elif name in files:
+            beside.append(name)
+    words = [
+        "Drag in the map, or point at a letter of the sequence, to find residues in the structure."
+    ]
+    if beside:
+        words.append(f"Too large for this page, but in its folder: {', '.join(beside)}.")
     return Section(
         title="Structure",
+        text=words,
         numbers=numbers,
-        views=[view(chains, "plddt", superpose=truth is not None, caption=caption), moving],
+        downloads=downloads,
+        views=[drawn, _map(p)],
         sequence=p.sequence,
         shades=[plddt_color(x) for x in p.plddt.tolist()],
         notes=[f"{residue} · pLDDT {x:.0f}" for residue, x in zip(_names(p), p.plddt)],
     )
+
+
+def _map(p: Prediction) -> PairView:
+    """The maps that answer; the still picture is of the first."""
+    maps = [distance_map(p.distances), contact_map(p.contacts)]
+    still = plots.distance_map(p.distances) if p.pae is None else plots.pae(p.pae)
+    if p.pae is not None:
+        maps.insert(0, pae_map(p.pae))
+    name = maps[0].name.capitalize()
+    return PairView(maps, _names(p), p.residue_index, plots.png(still, **STILL), f"{name}, map")
 
 
 def _confidence(p: Prediction, lddt: np.ndarray | None) -> Section:
@@ -103,18 +136,21 @@ def _confidence(p: Prediction, lddt: np.ndarray | None) -> Section:
         "are right, too, 70 and more that the backbone is; below 50 a residue often has no fixed "
         "place at all. The estimate can be wrong, above all in a small model."
     ]
-    figures = [plots.plddt(p.plddt, lddt, p.residue_index)]
     if p.pae is None:
-        words.append("This model has no head for the predicted aligned error (PAE) and pTM.")
+        words.append(
+            "This model has no head for the predicted aligned error (PAE) and pTM; the map beside "
+            "the structure shows the distances that it expects."
+        )
     else:
         words.append(
-            "The predicted aligned error tells how well residues are placed to one another: the "
-            "colour at column x and row y is the error that the model expects at residue x, if "
-            "prediction and truth were superposed at residue y. Dark blocks are parts that are "
-            "rigid in themselves; where two blocks meet in a pale field, how they lie to one "
-            "another is not known."
+            "The predicted aligned error (PAE, the map beside the structure) tells how well "
+            "residues are placed to one another: the colour at column x and row y is the error "
+            "that the model expects at residue x, if prediction and truth are superposed at "
+            "residue y. Dark blocks are parts that are rigid in themselves; where two blocks meet "
+            "in a pale field, how they lie to one another is not known. pTM, from 0 to 1, sums "
+            "the map up: the TM-score that the model expects of the whole."
         )
-        figures.append(plots.pae(p.pae))
+    figures = [plots.plddt(p.plddt, lddt, p.residue_index)]
     return Section(title="How sure the model is", text=words, figures=figures)
 
 
@@ -175,6 +211,17 @@ def _attention(p: Prediction, taps: Record | None) -> Section | None:
     return Section(title="What it looked at", text=[words], html=part)
 
 
+def _way(p: Prediction) -> Section:
+    moving = trajectory(
+        p.chain,
+        p.trajectory,
+        labels=[f"after layer {k + 1}" for k in range(len(p.trajectory))],
+        caption="Cα trace after each layer of the structure module, in the last pass.",
+    )
+    words = "The structure module moves the residues, layer by layer, to where they are at the end."
+    return Section(title="The way to the structure", text=[words], views=[moving])
+
+
 def _making(p: Prediction) -> Section:
     figures = [plots.msa_depth(p.msa_depth) if p.msa is None else plots.msa_coverage(p.msa)]
     return Section(
@@ -183,7 +230,8 @@ def _making(p: Prediction) -> Section:
             "What went in is the alignment of related sequences. Where it is deep and diverse, "
             "there is more to learn from; with one sequence alone there is nothing to compare."
         ],
-        numbers={str(k).replace("_", " "): v for k, v in p.about.items()},
+        numbers={"minifold": __version__}
+        | {str(k).replace("_", " "): v for k, v in p.settings.items()},
         figures=figures,
     )
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from minifold.data.files import write_text
 from minifold.look import plots
+from minifold.look.pair_view import PairView
 from minifold.look.score_table import Row, score_table
 from minifold.look.view3d import View, asset, data_uri, library
 
@@ -33,7 +34,8 @@ class Section:
     text: Sequence[str] = ()  # paragraphs, plain text
     rows: Sequence[Row] = ()  # a score table
     numbers: Mapping[str, str | float | int] = field(default_factory=dict)  # name: value, in boxes
-    views: Sequence[View] = ()
+    downloads: Sequence[tuple[str, str, str]] = ()  # words, name of the file, its text
+    views: Sequence[View | PairView] = ()
     figures: Sequence[Figure] = ()
     sequence: str = ""
     shades: Sequence[str] = ()  # a colour for each letter of it
@@ -91,6 +93,9 @@ def _section(section: Section) -> str:
             for name, value in section.numbers.items()
         )
         parts.append(f'<dl class="numbers">{boxes}</dl>')
+    if section.downloads:
+        links = " ".join(map(_link, section.downloads))
+        parts.append(f'<p class="downloads">Download: {links}</p>')
     if section.views:
         parts.append('<div class="grid">' + "".join(v.html() for v in section.views) + "</div>")
     if section.sequence:
@@ -98,6 +103,13 @@ def _section(section: Section) -> str:
     if section.figures:
         parts.append('<div class="grid">' + "".join(map(_figure, section.figures)) + "</div>")
     return "\n".join([*parts, section.html, "</section>"])
+
+
+def _link(download: tuple[str, str, str]) -> str:
+    words, name, text = download
+    kind = "application/json" if name.endswith(".json") else "text/plain;charset=utf-8"
+    address = data_uri(text.encode(), kind)
+    return f'<a download="{escape(name)}" href="{address}">{escape(words)}</a>'
 
 
 def _figure(figure: Figure) -> str:

@@ -247,7 +247,9 @@ def _key(layers: Sequence[Layer], color: str | Sequence[float] | np.ndarray) -> 
     """What the colours stand for."""
     key: list[tuple[str, str]] = []
     if isinstance(color, str) and color == "plddt":
-        key = [(shade, words.split(" (")[0]) for _, words, shade in PLDDT_BANDS]
+        for least, words, shade in PLDDT_BANDS:
+            from_here = f" (≥ {least})" if least else ""
+            key.append((shade, words.split(" (")[0] + from_here))
         key[0] = (key[0][0], f"pLDDT {key[0][1]}")
     elif isinstance(color, str) and color == "position":
         key = [(layers[0].colors[0], "N-terminus"), (layers[0].colors[-1], "C-terminus")]

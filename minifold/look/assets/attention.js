@@ -4,30 +4,9 @@
 (function () {
   "use strict";
   if (window.minifoldAttention) { window.minifoldAttention(); return; }
-  const MOST_ARCS = 24, MARGIN = 34;  // MARGIN: pixels for the numbers beside a map
+  const { element, unpack, ramp, paint, Sheet } = window.minifoldTools;
+  const MOST_ARCS = 24;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-
-  function element(parent, tag, properties, attributes) {
-    const made = Object.assign(document.createElement(tag), properties || {});
-    for (const [name, value] of Object.entries(attributes || {})) made.setAttribute(name, value);
-    parent.appendChild(made);
-    return made;
-  }
-
-  async function unpack(base64) {
-    const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  }
-
-  // 256 colours from five
-  function ramp(stops) {
-    const rgb = stops.map(s => [1, 3, 5].map(k => parseInt(s.slice(k, k + 2), 16)));
-    return Array.from({ length: 256 }, (_, v) => {
-      const x = v / 255 * (rgb.length - 1), k = Math.min(Math.floor(x), rgb.length - 2);
-      return rgb[k].map((c, i) => Math.round(c + (x - k) * (rgb[k + 1][i] - c)));
-    });
-  }
 
   class Viewer {
     constructor(figure, spec, bytes) {
@@ -112,6 +91,7 @@
       const help = this.figure.id + "-help";
       this.canvas = element(left, "canvas", { className: "mfa-map", tabIndex: 0 }, {
         role: "application", "aria-roledescription": "attention map", "aria-describedby": help });
+      this.sheet = new Sheet(this.canvas, ...this.state.map.shape.slice(2));
       const scale = element(left, "div", { className: "mfa-scale" });
       element(scale, "span", { textContent: "0" });
       this.bar = element(scale, "i");
@@ -130,10 +110,10 @@
 
     listen() {
       const canvas = this.canvas;
-      canvas.addEventListener("pointermove", event => { this.hovered = this.cell(event); this.hover(); });
+      canvas.addEventListener("pointermove", event => { this.hovered = this.sheet.cell(event); this.hover(); });
       canvas.addEventListener("pointerleave", () => { this.hovered = null; this.hover(); });
       canvas.addEventListener("click", event => {
-        const at = this.cell(event);
+        const at = this.sheet.cell(event);
         if (at) { [this.state.q, this.state.k] = at; this.show(); }
       });
       canvas.addEventListener("keydown", event => {
@@ -159,6 +139,7 @@
       s.head = Math.min(s.head, map.shape[1] - 1);
       s.q = Math.min(s.q, map.shape[2] - 1);
       s.k = Math.min(s.k, map.shape[3] - 1);
+      this.sheet.resize(map.shape[2], map.shape[3]);
     }
 
     fill() {  // what can be chosen now
@@ -205,63 +186,28 @@
       }
     }
 
-    paint(canvas, head, least) {  // one pixel a weight
+    paint(canvas, head, least) {
       const { nq, nk } = this.sizes(), cells = this.cells(head);
-      canvas.width = nk; canvas.height = nq;
-      const pen = canvas.getContext("2d"), image = pen.createImageData(nk, nq);
-      for (let i = 0; i < cells.length; i++) {
-        const rgb = this.ramp[cells[i] >= least ? cells[i] : 0];
-        image.data.set([rgb[0], rgb[1], rgb[2], 255], 4 * i);
-      }
-      pen.putImageData(image, 0, 0);
-      return canvas;
-    }
-
-    geometry() {  // of the large map, in CSS pixels
-      const side = this.canvas.clientWidth - MARGIN, { nq, nk } = this.sizes();
-      return { side: side, dx: side / nk, dy: side / nq };
-    }
-
-    cell(event) {
-      const box = this.canvas.getBoundingClientRect(), { dx, dy } = this.geometry(), { nq, nk } = this.sizes();
-      const k = Math.floor((event.clientX - box.left - MARGIN) / dx);
-      const q = Math.floor((event.clientY - box.top - MARGIN) / dy);
-      return q >= 0 && k >= 0 && q < nq && k < nk ? [q, k] : null;
+      return paint(canvas, nq, nk, this.ramp, i => cells[i] >= least ? cells[i] : 0);
     }
 
     draw() {
-      const canvas = this.canvas, width = canvas.clientWidth;
-      if (!width) return;
-      const scale = window.devicePixelRatio || 1, { side, dx, dy } = this.geometry(), { nq, nk } = this.sizes();
-      canvas.width = Math.round(width * scale); canvas.height = Math.round(width * scale);
-      const pen = canvas.getContext("2d");
-      pen.scale(scale, scale);
-      pen.imageSmoothingEnabled = false;
-      pen.drawImage(this.paint(document.createElement("canvas"), this.state.head, this.threshold()),
-                    MARGIN, MARGIN, side, side);
-      pen.strokeStyle = this.color.line;
-      pen.strokeRect(MARGIN - .5, MARGIN - .5, side + 1, side + 1);
-      pen.fillStyle = this.color.soft;
-      pen.font = "11px system-ui, sans-serif";
-      pen.textBaseline = "middle";
+      const { nq, nk } = this.sizes(), sheet = this.sheet, { side, dx, dy } = sheet.geometry();
       const number = i => this.state.map.sequences ? i + 1 : this.spec.numbers[i];
-      const step = n => [1, 2, 5, 10, 20, 50, 100].find(s => side / n * s > 24) || 200;
-      for (let k = 0; k < nk; k++) if (number(k) % step(nk) === 0) {
-        pen.textAlign = "center"; pen.fillText(number(k), MARGIN + (k + .5) * dx, MARGIN - 10);
-      }
-      for (let q = 0; q < nq; q++) if (number(q) % step(nq) === 0) {
-        pen.textAlign = "right"; pen.fillText(number(q), MARGIN - 5, MARGIN + (q + .5) * dy);
-      }
+      const numbers = n => Array.from({ length: n }, (_, i) => number(i));
+      const picture = this.paint(document.createElement("canvas"), this.state.head, this.threshold());
+      const pen = sheet.draw(picture, this.color, numbers(nq), numbers(nk));
+      if (!pen) return;
       const { q, k } = this.state;
       pen.lineWidth = 1.5;
       pen.strokeStyle = this.color.mark;
-      pen.strokeRect(MARGIN, MARGIN + q * dy, side, dy);
+      pen.strokeRect(0, q * dy, side, dy);
       pen.lineWidth = 2.5;
-      pen.strokeRect(MARGIN + k * dx - 1, MARGIN + q * dy - 1, dx + 2, dy + 2);
+      pen.strokeRect(k * dx - 1, q * dy - 1, dx + 2, dy + 2);
       if (this.hovered) {
         pen.lineWidth = 1;
         pen.strokeStyle = this.color.ink;
-        pen.strokeRect(MARGIN + this.hovered[1] * dx, MARGIN + this.hovered[0] * dy, dx, dy);
+        pen.strokeRect(this.hovered[1] * dx, this.hovered[0] * dy, dx, dy);
       }
     }
 

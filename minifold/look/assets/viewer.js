@@ -48,8 +48,22 @@
     return viewer;
   }
 
+  function color(atom) {
+    const cartoon = atom.style.cartoon;
+    return cartoon.colorscheme ? cartoon.colorscheme.map[atom.resi] : cartoon.color;
+  }
+
+  // rods where the cartoon shows a gap, for neighbours lie too far apart
+  function mend(viewer, spec) {
+    (spec.mended || []).forEach(shape => viewer.removeShape(shape));
+    spec.mended = spec.torn.map(([model, ...pair]) => {
+      const [a, b] = pair.map(resi => viewer.selectedAtoms({ model: model, resi: resi, atom: "CA" })[0]);
+      return viewer.addCylinder({ start: a, end: b, radius: a.style.cartoon.colorscheme ? 0.3 : 0.15,
+                                  fromCap: 2, toCap: 2, color: color(a) });
+    });
+  }
+
   function sidechains(viewer, spec, shown) {
-    const color = atom => atom.style.cartoon.colorscheme.map[atom.resi];
     for (const selection of spec.sides) viewer.addStyle(
       selection, { stick: { radius: 0.13, colorfunc: color, hidden: !shown } });
     viewer.render();
@@ -66,27 +80,41 @@
     viewer.render();
   }
 
-  // the letters of a sequence in the same section: one under the mouse is marked in the structure,
-  // a residue under the mouse in the sequence
-  function link(figure, viewer) {
+  // What the section around its first view may do with it (`figure.minifold`), and the letters of a
+  // sequence there: one under the mouse is marked in the structure, a residue under the mouse in the
+  // sequence; the section hears of it by the event "mf-residue".
+  function link(figure, viewer, spec) {
     const section = figure.closest("section");
     if (!section || section.querySelector(".mf-view") !== figure) return () => {};
     const letters = [...section.querySelectorAll(".sequence [data-k]")];
     const atoms = viewer.selectedAtoms({ model: 0, atom: "CA" });
-    let ball = null;
-    const mark = k => {
-      letters.forEach((letter, i) => letter.classList.toggle("mf-at", i === k));
-      if (ball) viewer.removeShape(ball);
-      ball = k >= 0 ? viewer.addSphere({ center: atoms[k], radius: 1.4, color: "#D55E00" }) : null;
+    if (letters.length !== atoms.length) return () => {};
+    const usual = atoms.map(color);
+    let shapes = [];
+    const balls = list => {  // pairs of residue, counted from 0, and colour
+      if (!list.length && !shapes.length) return;
+      shapes.forEach(shape => viewer.removeShape(shape));
+      shapes = list.map(([k, color]) => viewer.addSphere({ center: atoms[k], radius: 1.4, color: color }));
       viewer.render();
     };
-    if (letters.length !== atoms.length) return () => {};
+    const paint = colors => {  // of each residue; null: as it was
+      const map = Object.fromEntries(atoms.map((atom, k) => [atom.resi, (colors || usual)[k]]));
+      const cartoon = { ...atoms[0].style.cartoon, colorscheme: { prop: "resi", map: map } };
+      viewer.addStyle({ model: 0 }, { cartoon: cartoon });
+      mend(viewer, spec);
+      viewer.render();
+      figure.dataset.painted = colors ? "yes" : "";
+    };
+    const tell = k => {
+      letters.forEach((letter, i) => letter.classList.toggle("mf-at", i === k));
+      section.dispatchEvent(new CustomEvent("mf-residue", { detail: k }));
+    };
     letters.forEach((letter, k) => {
-      letter.addEventListener("pointerenter", () => mark(k));
-      letter.addEventListener("pointerleave", () => mark(-1));
+      letter.addEventListener("pointerenter", () => { tell(k); balls([[k, "#D55E00"]]); });
+      letter.addEventListener("pointerleave", () => { tell(-1); balls([]); });
     });
-    return resi => letters.forEach(
-      (letter, i) => letter.classList.toggle("mf-at", atoms[i].resi === resi));
+    figure.minifold = { balls: balls, paint: paint };
+    return resi => tell(atoms.findIndex(atom => atom.resi === resi));
   }
 
   function controls(figure, stage, viewer, spec, state) {
@@ -136,7 +164,8 @@
       stage.style.display = "block";
       box = element(stage, "div", { className: "mf-live" });
       const viewer = await draw(box, figure.querySelector("template"));
-      const point = spec.moving ? () => {} : link(figure, viewer);
+      if (!spec.moving) mend(viewer, spec);
+      const point = spec.moving ? () => {} : link(figure, viewer, spec);
       viewer.setHoverable({}, true, (atom, view) => {
         if (atom.model === 0) point(atom.resi);
         const note = (spec.notes[atom.model] || {})[atom.resi] || "";
@@ -163,6 +192,7 @@
       });
       if (still) still.style.visibility = "hidden";
       figure.dataset.state = "live";
+      figure.dispatchEvent(new Event("mf-live"));
     } catch (problem) {  // the picture stays
       if (box) box.remove();
       if (!still) stage.style.display = "none";
