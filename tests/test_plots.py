@@ -36,6 +36,20 @@ def test_contact_map_has_probabilities_and_contacts():
     assert drawn[0, 3] == 0.3 and drawn[3, 0] == 1
 
 
+def test_maps_side_by_side_share_a_scale_if_there_is_one():
+    maps = {"a": np.eye(4), "b": 3 * np.eye(4)}
+    figure = plots.pair_maps(maps, "odds", (0, 2))
+    first, second, scale = figure.axes
+    for ax, (title, values) in zip((first, second), maps.items()):
+        assert ax.get_title(loc="left") == title
+        assert np.array_equal(ax.images[0].get_array(), values)
+        assert ax.images[0].get_clim() == (0, 2)
+        assert ax.images[0].get_extent() == (0.5, 4.5, 4.5, 0.5), "residues count from 1"
+    assert scale.get_ylabel() == "odds"
+    own = plots.pair_maps(maps)
+    assert [ax.images[0].get_clim() for ax in own.axes] == [(0, 1), (0, 3)]
+
+
 def test_pae_starts_at_zero():
     figure = plots.pae(np.full((5, 5), 7.0))
     assert figure.axes[0].images[0].get_clim() == (0.0, 31.75)

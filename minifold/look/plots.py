@@ -8,12 +8,16 @@ in modules of their own and can be had from here, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
@@ -35,8 +39,9 @@ from minifold.look.view3d import PLDDT_BANDS, plddt_color
 from minifold.model.atoms import atom37_to_torsions
 
 __all__ = [
-    "png", "pair_map", "distance_map", "contact_map", "pae", "plddt", "msa_depth", "msa_coverage",
-    "logo", "distogram", "ramachandran", "phi_psi", "read_log", "loss_curve", "METRIC_NAMES",
+    "png", "pair_map", "pair_maps", "pair_image", "two_halves", "distance_map", "contact_map", "pae",
+    "plddt", "msa_depth", "msa_coverage", "logo", "distogram", "ramachandran", "phi_psi",
+    "read_log", "loss_curve", "METRIC_NAMES",
     "attention_heads", "attention_grid", "attention_head", "msa_column", "triangle_slices",
 ]  # fmt: skip
 
@@ -58,12 +63,12 @@ def pair_map(
     title: str,
     unit: str,
     limits: tuple[float, float] | None = None,
-    cmap: str = style.SEQUENTIAL,
+    cmap: str | Colormap = style.SEQUENTIAL,
     axes: tuple[str, str] = ("residue j", "residue i"),
 ) -> Figure:
     """Any map over pairs: attention weights, distances, couplings; NaN is left white."""
     figure, grid = style.sheet(4.6, 3.9)
-    _pair_image(figure, grid[0, 0], values, title, unit, limits, cmap, axes)
+    pair_image(grid[0, 0], values, title, unit, limits, cmap, axes)
     return figure
 
 
@@ -75,9 +80,9 @@ def distance_map(
     """Distances in Å: predicted above the diagonal, true below it (predicted if not known)."""
     title = "Distance between residues"
     figure, grid = style.sheet(4.6, 3.9)
-    both = _two_halves(predicted, true)
+    both = predicted if true is None else two_halves(predicted, true)
     limits = (2.0, farthest)
-    _pair_image(figure, grid[0, 0], both, title, "Cβ distance (Å)", limits, NEAR)
+    pair_image(grid[0, 0], both, title, "Cβ distance (Å)", limits, NEAR)
     if true is not None:
         _name_halves(grid[0, 0], "white")
     return figure
@@ -89,9 +94,9 @@ def contact_map(
 ) -> Figure:
     """Probability of a contact above the diagonal; true contacts (0 or 1) below it."""
     figure, grid = style.sheet(4.6, 3.9)
-    both = _two_halves(predicted, None if true is None else np.asarray(true, float))
+    both = predicted if true is None else two_halves(predicted, np.asarray(true, float))
     title, unit = "Contacts (Cβ nearer than 8 Å)", "probability"
-    _pair_image(figure, grid[0, 0], both, title, unit, (0.0, 1.0), "Blues")
+    pair_image(grid[0, 0], both, title, unit, (0.0, 1.0), "Blues")
     if true is not None:
         _name_halves(grid[0, 0], style.INK)
     return figure
@@ -104,33 +109,67 @@ def pae(error: Float[np.ndarray, "n n"]) -> Figure:
     return pair_map(error, "Predicted aligned error", "Å", limits, "Greens_r", axes)
 
 
-def _pair_image(
-    figure: Figure,
+def pair_maps(
+    maps: Mapping[str, Float[np.ndarray, "n m"]],
+    unit: str = "",
+    limits: tuple[float, float] | None = None,
+    cmap: str | Colormap = style.SEQUENTIAL,
+    axes: tuple[str, str] = ("residue j", "residue i"),
+) -> Figure:
+    """Maps over pairs side by side, by title: on one scale, or without limits each on its own."""
+    side = min(3.0, 8.8 / len(maps))
+    size = (side * len(maps) + (0.9 if limits else 0.3), side + 0.45)
+    figure, grid = style.sheet(*size, len(maps), sharey=True)
+    for ax, (title, values) in zip(grid[0], maps.items()):
+        image = _cells(ax, values, limits, cmap)
+        ax.set_xlabel(axes[0])
+        style.headline(ax, title)
+    grid[0, 0].set_ylabel(axes[1])
+    if limits is not None:
+        beyond = max(float(np.nanmax(values)) for values in maps.values())
+        _scale(image, grid, unit, beyond)
+    return figure
+
+
+def pair_image(
     ax: Axes,
-    values: np.ndarray,
+    values: Float[np.ndarray, "n m"],
     title: str,
     unit: str,
-    limits: tuple[float, float] | None,
-    cmap: str,
+    limits: tuple[float, float] | None = None,
+    cmap: str | Colormap = style.SEQUENTIAL,
     axes: tuple[str, str] = ("residue j", "residue i"),
 ) -> None:
-    rows, columns = values.shape
-    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
-    extent = (0.5, columns + 0.5, rows + 0.5, 0.5)
-    image = ax.imshow(values, cmap=cmap, vmin=low, vmax=high, extent=extent, interpolation="none")
+    """A map over pairs, as a part of a figure that has others."""
+    image = _cells(ax, values, limits, cmap)
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
-    ax.spines[["top", "right"]].set_visible(True)
-    beyond = "max" if float(np.nanmax(values)) > high + 1e-6 else "neither"
-    figure.colorbar(image, ax=ax, label=unit, extend=beyond, shrink=0.9)
+    _scale(image, ax, unit, float(np.nanmax(values)))
     style.headline(ax, title)
 
 
-def _two_halves(upper: np.ndarray, lower: np.ndarray | None) -> np.ndarray:
-    if lower is None:
-        return upper
-    i, j = np.indices(upper.shape)
+def two_halves(
+    upper: Float[np.ndarray, "n n"], lower: Float[np.ndarray, "n n"]
+) -> Float[np.ndarray, "n n"]:
+    """One map of two: above and below the diagonal, on which there is nothing (NaN)."""
+    i, j = np.indices(np.shape(upper))
     return np.where(j > i, upper, np.where(i > j, lower, np.nan))
+
+
+def _cells(
+    ax: Axes, values: np.ndarray, limits: tuple[float, float] | None, cmap: str | Colormap
+) -> AxesImage:
+    values = np.asarray(values, float)
+    rows, columns = values.shape
+    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
+    extent = (0.5, columns + 0.5, rows + 0.5, 0.5)
+    ax.spines[["top", "right"]].set_visible(True)
+    return ax.imshow(values, cmap=cmap, vmin=low, vmax=high, extent=extent, interpolation="none")
+
+
+def _scale(image: AxesImage, axes: Axes | np.ndarray, unit: str, largest: float) -> None:
+    beyond = "max" if largest > image.get_clim()[1] + 1e-6 else "neither"
+    image.get_figure().colorbar(image, ax=axes, label=unit, extend=beyond, shrink=0.9)
 
 
 def _name_halves(ax: Axes, color: str) -> None:
