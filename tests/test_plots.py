@@ -38,7 +38,7 @@ def test_contact_map_has_probabilities_and_contacts():
 
 def test_maps_side_by_side_share_a_scale_if_there_is_one():
     maps = {"a": np.eye(4), "b": 3 * np.eye(4)}
-    figure = plots.pair_maps(maps, "odds", (0, 2))
+    figure = plots.pair_maps(maps, "odds", (0.0, 2.0))
     first, second, scale = figure.axes
     for ax, (title, values) in zip((first, second), maps.items()):
         assert ax.get_title(loc="left") == title

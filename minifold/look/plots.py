@@ -39,8 +39,8 @@ from minifold.look.view3d import PLDDT_BANDS, plddt_color
 from minifold.model.atoms import atom37_to_torsions
 
 __all__ = [
-    "png", "pair_map", "pair_maps", "pair_image", "two_halves", "distance_map", "contact_map", "pae",
-    "plddt", "msa_depth", "msa_coverage", "logo", "distogram", "ramachandran", "phi_psi",
+    "png", "pair_map", "pair_maps", "pair_image", "two_halves", "distance_map", "contact_map",
+    "pae", "plddt", "msa_depth", "msa_coverage", "logo", "distogram", "ramachandran", "phi_psi",
     "read_log", "loss_curve", "METRIC_NAMES",
     "attention_heads", "attention_grid", "attention_head", "msa_column", "triangle_slices",
 ]  # fmt: skip
