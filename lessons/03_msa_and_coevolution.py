@@ -899,18 +899,12 @@ print("DCA: equal to the package's")
 
 # %%
 toy_dca = direct_coupling(toy)
-figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.6))
-axes[0].imshow(toy_couplings, cmap="Greys", extent=(0.5, 32.5, 32.5, 0.5))
-axes[0].set_title("true couplings")
-axes[1].imshow(toy_dca, vmin=0, vmax=np.quantile(toy_dca, 0.99), extent=(0.5, 32.5, 32.5, 0.5))
-axes[1].set_title("what DCA sees in 128 sequences")
-for ax in axes:
-    ax.set(xlabel="residue", ylabel="residue")
-plt.show()
 count = int(toy_couplings[np.triu_indices(32, 6)].sum())
 share = precision(toy_dca, toy_couplings, count)
 print(f"of the {count} best pairs at least 6 apart, {share:.0%} are truly coupled")
 assert share > 0.8
+seen = toy_dca.clip(0, np.quantile(toy_dca, 0.99))
+plots.pair_maps({"true couplings": toy_couplings, "what DCA sees in 128 sequences": seen})
 
 # %% [markdown]
 # DCA sees the couplings as if they were written there.

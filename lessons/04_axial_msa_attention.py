@@ -48,7 +48,7 @@ from minifold.data import msa
 from minifold.data.residues import ATOM_INDEX, RESTYPES
 from minifold.data.structures import read_structure
 from minifold.data.toyworld import ToyWorld
-from minifold.look import style
+from minifold.look import plots, style
 from minifold.look.attention_view import attend
 from minifold.model import msa_stack
 from minifold.model.evoformer import EvoformerBlock
@@ -574,12 +574,9 @@ for b, a in attentions.items():
     )
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), sharey=True)
-for ax, (b, a) in zip(axes, attentions.items()):
-    ax.imshow(a.mean(dim=0), cmap=style.WEIGHTS, vmin=0, vmax=0.12, extent=(0.5, 58.5, 58.5, 0.5))
-    ax.set(title=f"b = {b}", xlabel="residue looked at")
-axes[0].set_ylabel("residue that looks")
-plt.show()
+maps = {f"b = {b}": a.mean(dim=0).numpy() for b, a in attentions.items()}
+ways = ("residue looked at", "residue that looks")
+plots.pair_maps(maps, "weight", (0.0, 0.12), style.WEIGHTS, ways)
 
 # %% [markdown]
 # (Mean over the 32 sequences.) The bias is the same for all sequences: one belief about the structure, shared by the whole family,
@@ -704,15 +701,9 @@ with torch.no_grad():
     network(tests.tokens[:1], hint(tests.couplings[:1], "true"))
 weights = caught[0][0].mean(dim=0)  # [heads, i, j]
 
-figure, axes = plt.subplots(1, 5, figsize=(9.4, 2.3), sharey=True)
-axes[0].imshow(tests.couplings[0], cmap="Greys", vmin=0, vmax=1)
-axes[0].set_title("truly coupled", fontsize=10)
-for h, ax in enumerate(axes[1:]):
-    ax.imshow(weights[h], cmap=style.WEIGHTS, vmin=0, vmax=0.4)
-    ax.set_title(f"head {h + 1}", fontsize=10)
-for ax in axes:
-    ax.set(xticks=[], yticks=[])
-plt.show()
+maps = {"truly coupled": tests.couplings[0].numpy()}
+maps |= {f"head {h}": weights[h].numpy() for h in range(4)}
+plots.pair_maps(maps, "weight", (0.0, 0.4), style.WEIGHTS, ways)
 
 # %%
 coupled = tests.couplings[0] > 0

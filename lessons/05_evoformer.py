@@ -46,7 +46,7 @@ from minifold.data.residues import RESTYPES
 from minifold.data.toyworld import ToyWorld
 
 # %%
-from minifold.look import record, style
+from minifold.look import plots, record, style
 from minifold.model.embed import InputEmbedder
 from minifold.model.evoformer import EvoformerBlock
 from minifold.model.heads import contact_probability
@@ -276,21 +276,14 @@ for name, share in precision.items():
 assert precision["outer product mean"] > 0.8 > 0.3 > precision["... columns shuffled"]
 
 # %%
-coupled = world.couplings[0].numpy()
-figure, axes = plt.subplots(1, 3, figsize=(9.4, 3.3))
 shuffled = baselines.shuffle_columns(families[0], np.random.default_rng(1))
 maps = {
-    "true couplings": coupled,
+    "true couplings": world.couplings[0].numpy(),
     "outer product mean": pair_scores(covariance(families[0])),
     "... columns shuffled": pair_scores(covariance(shuffled)),
 }
-top = np.quantile(maps["outer product mean"], 0.99)
-for ax, (title, table) in zip(axes, maps.items()):
-    limit = 1 if title == "true couplings" else top
-    ax.imshow(table, cmap=style.WEIGHTS, vmin=0, vmax=limit, extent=(0.5, 32.5, 32.5, 0.5))
-    ax.set(title=title, xlabel="residue j")
-axes[0].set_ylabel("residue i")
-plt.show()
+largest = np.quantile(maps["outer product mean"], 0.99)
+plots.pair_maps(maps, "size", (0.0, largest), style.WEIGHTS)
 
 # %% [markdown]
 # A mean of outer products is as good as the classical methods, and once the columns are shuffled, nothing is left. (Mean of 12 families. In a
@@ -832,16 +825,11 @@ stations = {
 }
 
 # %%
-figure, axes = plt.subplots(1, 4, figsize=(9.8, 2.9), sharey=True)
-for ax, (title, line) in zip(axes, stations.items()):
-    both = np.triu(contacts(pairs_at["families"][line])[0], 1) + np.tril(true_contacts(0), -1)
-    image = ax.imshow(both, cmap=style.WEIGHTS, vmin=0, vmax=1, extent=(0.5, 32.5, 32.5, 0.5))
-    ax.plot([0.5, 32.5], [0.5, 32.5], "-", color=style.GREY, linewidth=0.8)
-    ax.set_title(title, fontsize=11)
-    ax.set_xlabel("residue j")
-axes[0].set_ylabel("residue i")
-figure.colorbar(image, ax=axes, label="probability")
-plt.show()
+maps = {
+    title: plots.two_halves(contacts(pairs_at["families"][line])[0], true_contacts(0))
+    for title, line in stations.items()
+}
+plots.pair_maps(maps, "probability", (0.0, 1.0), style.WEIGHTS)
 
 # %% [markdown]
 # ### Is the reader fair?

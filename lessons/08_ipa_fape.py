@@ -50,7 +50,7 @@ from minifold.data.structures import read_structure, structure_files
 from minifold.data.toyworld import ToyWorld
 
 # %%
-from minifold.look import record, style
+from minifold.look import plots, record, style
 from minifold.look.view3d import attention, trajectory, view
 from minifold.model.ipa import InvariantPointAttention
 from minifold.model.rigid import Rigid, quaternion_to_rotation
@@ -723,26 +723,19 @@ print("the second structure is the first one, moved by M: the module is equivari
 # *so far*. Here are both, means over the heads, for ubiquitin, with the true distances beside.
 
 # %%
-figure, axes = plt.subplots(1, 4, figsize=(8.5, 2.5))
-voices = (
-    (taps["recycle0/structure.0/ipa_pair"].mean(0), "pairs, all layers"),
-    (taps["recycle0/structure.0/ipa_points"].mean(0), "points, layer 1"),
-    (taps["recycle0/structure.3/ipa_points"].mean(0), "points, layer 4"),
-    (-torch.cdist(T.t, T.t).numpy(), "−distance, truth"),
-)
-for ax, (voice, title) in zip(axes, voices):
-    low, high = np.percentile(voice, [5, 99])
-    few = plt.get_cmap(style.SEQUENTIAL, 8)
-    ax.imshow(voice, cmap=few, vmin=low, vmax=high, interpolation="nearest")
-    ax.set_title(title, fontsize=10)
-    ax.set(xticks=[0, 30, 60], yticks=[0, 30, 60], xlabel="residue asked")
-axes[0].set_ylabel("residue that asks")
-plt.show()
+voices = {
+    "pairs, all layers": taps["recycle0/structure.0/ipa_pair"].mean(0),
+    "points, layer 1": taps["recycle0/structure.0/ipa_points"].mean(0),
+    "points, layer 4": taps["recycle0/structure.3/ipa_points"].mean(0),
+    "−distance, truth": -torch.cdist(T.t, T.t).numpy(),
+}
 lower = np.tril_indices(n, -4)  # pairs at least four apart
-for voice, title in voices[:3]:
-    here = (voice + voice.T)[lower]
-    r = np.corrcoef(here, voices[3][0][lower])[0, 1]
+for title, voice in list(voices.items())[:3]:
+    r = np.corrcoef((voice + voice.T)[lower], voices["−distance, truth"][lower])[0, 1]
     print(f"{title:18s} correlation with −distance: {r:.2f}")
+shown = {title: v.clip(*np.percentile(v, [5, 99])) for title, v in voices.items()}
+few = plt.get_cmap(style.SEQUENTIAL, 8)
+plots.pair_maps(shown, cmap=few, axes=("residue asked", "residue that asks"))
 
 # %% [markdown]
 # (Yellow is loud.) In layer 1 the frames still lie along a line, and the points can only say who is near along the chain. In layer 4 they show the fold. Structure is not
@@ -927,9 +920,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.4), width_ratios=(1, 
 left.plot(T.t[:, 0], T.t[:, 1], "-", color=style.GREY, linewidth=4)
 left.plot(BENT.t[:, 0], BENT.t[:, 1], "-", color=style.BLUE)
 left.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", title="truth (grey), bent (blue)")
-image = right.imshow(errors(BENT, T, BENT.t, T.t), cmap=style.SEQUENTIAL)
-right.set(xlabel="point j", ylabel="frame i", title="error seen (Å)")
-figure.colorbar(image, ax=right)
+who = ("point j", "frame i")
+plots.pair_image(right, errors(BENT, T, BENT.t, T.t).numpy(), "error seen", "Å", axes=who)
 plt.show()
 
 # %% [markdown]
@@ -1191,8 +1183,8 @@ print(f"pairs without gradient: {(error > 10).float().mean():.0%}")
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), width_ratios=(1, 1.6))
 left.set_facecolor(style.tint(style.GREY, 0.5))
-left.imshow(np.where(error > 10, np.nan, error), cmap=style.SEQUENTIAL)
-left.set(title="clamped (grey): no gradient", xlabel="point j", ylabel="frame i")
+near = np.where(error > 10, np.nan, error)
+plots.pair_image(left, near, "clamped (grey): no gradient", "Å", axes=who)
 for name, pull in pulls.items():
     right.plot(np.arange(1, n + 1), pull, label=name)
 right.set(title="pull on each Cα", xlabel="residue", ylabel="gradient × residues")
