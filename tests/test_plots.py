@@ -44,7 +44,7 @@ def test_maps_side_by_side_share_a_scale_if_there_is_one():
         assert ax.get_title(loc="left") == title
         assert np.array_equal(ax.images[0].get_array(), values)
         assert ax.images[0].get_clim() == (0, 2)
-        assert ax.images[0].get_extent() == (0.5, 4.5, 4.5, 0.5), "residues count from 1"
+        assert ax.images[0].get_extent() == [0.5, 4.5, 4.5, 0.5], "residues count from 1"
     assert scale.get_ylabel() == "odds"
     own = plots.pair_maps(maps)
     assert [ax.images[0].get_clim() for ax in own.axes] == [(0, 1), (0, 3)]
