@@ -313,7 +313,7 @@ MAP = "document.querySelector('.mfp-map').toDataURL()"
 SELECTED = f"{PAIRS}.dataset.selected"
 SAYS = "document.querySelector('.mfp-says').textContent"
 COLORS = "[...document.querySelectorAll('.sequence [data-k]')].map(s => s.style.backgroundColor)"
-ORANGE, VIOLET = "rgb(213, 94, 0)", "rgb(138, 63, 181)"
+ORANGE, VIOLET, GREEN = "rgb(213, 94, 0)", "rgb(138, 63, 181)", "rgb(0, 121, 107)"
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +387,9 @@ def test_a_rectangle_in_the_map_is_shown_in_structure_and_sequence(opened):
     assert set(opened.run(COLORS)) == {""} and opened.run(DARK)[0] == dark
     opened.click(".mfp-map", *cell(opened, 0, 19))
     assert opened.run(SELECTED) == "19-19,0-0", "a click selects one pair"
+    opened.drag(".mfp-map", cell(opened, 2, 1), cell(opened, 3, 2))
+    assert opened.run(COLORS)[:5] == ["", ORANGE, GREEN, VIOLET, ""]
+    assert "in both" in opened.run("document.querySelector('.mfp-note').textContent")
     assert opened.complaints == []
 
 

@@ -6,7 +6,7 @@
   "use strict";
   if (window.minifoldPairs) { window.minifoldPairs(); return; }
   const { element, unpack, ramp, paint, Sheet } = window.minifoldTools;
-  const COLUMNS = "#d55e00", ROWS = "#8a3fb5", OTHERS = "#cfd5dc";  // of what is selected
+  const COLUMNS = "#d55e00", ROWS = "#8a3fb5", BOTH = "#00796b", OTHERS = "#cfd5dc";  // of what is selected
   const DRAWN = { line: "#c9d1da", soft: "#4a5563" };
 
   class Pairs {
@@ -174,7 +174,13 @@
         dot(COLUMNS);
         this.about.append(columns + " (columns), ");
         dot(ROWS);
-        this.about.append(rows + " (rows): " + spread + ".");
+        this.about.append(rows + " (rows)");
+        if (this.spec.names.some((_, k) => this.part(k) === BOTH)) {
+          this.about.append(", ");
+          dot(BOTH);
+          this.about.append("in both");
+        }
+        this.about.append(": " + spread + ".");
       } else this.about.append("Nothing is selected.");
       this.say();
       this.draw();
@@ -216,15 +222,19 @@
     // --- The structure and the sequence ------------------------------------------------------------
 
     part(k) {  // the colour of a residue that is selected
-      const inside = ([first, last]) => first <= k && k <= last, c = this.chosen;
-      return !c ? null : inside(c.columns) ? COLUMNS : inside(c.rows) ? ROWS : null;
+      if (!this.chosen) return null;
+      const [column, row] = [this.chosen.columns, this.chosen.rows].map(
+        ([first, last]) => first <= k && k <= last);
+      return column && row ? BOTH : column ? COLUMNS : row ? ROWS : null;
     }
 
     structure() {
       const shown = this.view && this.view.minifold;
       const colors = this.spec.names.map((_, k) => this.part(k));
-      this.letters.forEach((letter, k) => { letter.style.backgroundColor = colors[k] || ""; 
-                                            letter.style.color = colors[k] ? "#ffffff" : ""; });
+      this.letters.forEach((letter, k) => {
+        letter.style.backgroundColor = colors[k] || "";
+        letter.style.color = colors[k] ? "#ffffff" : "";
+      });
       if (shown) shown.paint(this.chosen ? colors.map(color => color || OTHERS) : null);
       this.balls();
     }
