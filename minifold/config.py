@@ -62,8 +62,8 @@ class Config:
     c_torsion: int = 128
     torsion_blocks: int = 2
     position_scale: float = 10.0  # Å per unit of length inside the structure module
-    # where frames start; ours: "line", 1.5 Å apart along the x axis, or "chain", ideal bonds and
-    # predicted torsions
+    # where frames start; ours: "line", 1.5 Å apart along the x axis, or "distances", where the
+    # distogram and predicted torsions put them
     start: str = "black_hole"
 
     # Heads (supplement 1.9)
@@ -118,7 +118,7 @@ _NANO = Config(
     ipa_value_points=4,
     structure_dropout=0.0,
     c_torsion=32,
-    start="chain",
+    start="distances",
     templates=False,
     c_plddt=32,
     recycles=0,  # a step costs a third less; `mini` recycles

@@ -10,9 +10,8 @@ import torch
 
 from minifold.config import PRESETS, preset
 from minifold.data.msa import Alignment
-from minifold.data.residues import ATOM_INDEX
 from minifold.model.alphafold import AlphaFold
-from minifold.model.atoms import atom37_to_torsions, torsions_to_atom14
+from minifold.model.start import fold_distances
 from minifold.predict import inference_batches
 from tests.small import SMALL, random_batch, small_model
 
@@ -58,37 +57,23 @@ def test_frames_may_start_on_a_line():
     assert torch.equal(line.R, torch.eye(3).expand(1, 6, 3, 3))
     hole = small_model().structure_module.start(mask)
     assert not hole.t.any() and torch.equal(hole.R, line.R)
-    assert [PRESETS[k].start for k in ("nano", "mini")] == ["chain", "chain"]
+    assert [PRESETS[k].start for k in ("nano", "mini")] == ["distances", "distances"]
     assert {PRESETS[k].start for k in ("alphafold2", "alphafold2_ptm")} == {"black_hole"}
 
 
-def test_frames_may_start_as_a_chain():
-    """Ours: ideal bonds and the predicted torsions; without gradients, centred, at any angle."""
-    module = small_model(start="chain").structure_module
-    mask = torch.tensor([[1.0] * 9 + [0.0] * 3])
-    angle = 2 * torch.pi * torch.rand(1, 12, 7)
-    angles = torch.stack([angle.sin(), angle.cos()], dim=-1)
-    T = module.chain(angles, mask).scale(SMALL.position_scale)
-    assert T.t[0, :9].mean(0).abs().max() < 1e-4
-    torch.testing.assert_close(T.R @ T.R.mT, torch.eye(3).expand(1, 12, 3, 3), atol=1e-5, rtol=0)
-    steps = (T.t[:, 1:] - T.t[:, :-1]).norm(dim=-1)
-    torch.testing.assert_close(steps, torch.full((1, 11), 3.80), atol=0.03, rtol=0)
-    atoms = torsions_to_atom14(T, angles, torch.zeros(1, 12, dtype=torch.long))  # N CA C O CB
-    torsions, _, known = atom37_to_torsions(
-        torch.zeros(1, 12, dtype=torch.long), *atom14_as_37(atoms, 12)
+def test_frames_may_start_from_the_distogram():
+    """Ours, in the small presets: the first layer works on the fold that the distances give."""
+    model, batch, seen = small_model(start="distances"), random_batch(), []
+    model.structure_module.iteration.register_forward_pre_hook(lambda _, x: seen.append(x[3]))
+    with torch.no_grad():
+        output = model(batch, recycles=0)
+    line, folded = seen[0], seen[1]
+    assert torch.equal(line.t, model.structure_module.start(batch.seq_mask).t)
+    expected = fold_distances(
+        output.distogram_logits, output.structure.start_angles, batch.aatype, batch.seq_mask
     )
-    assert known[0, 1:, 1:3].all()
-    torch.testing.assert_close(torsions[0, 1:, 1], angles[0, 1:, 1], atol=0.06, rtol=0)  # φ
-    torch.testing.assert_close(torsions[0, :, 2], angles[0, :, 2], atol=0.06, rtol=0)  # ψ
-
-
-def atom14_as_37(atom14, n):
-    """Alanine: its five atoms come first in both orders, but for CB and O."""
-    positions, mask = torch.zeros(1, n, 37, 3), torch.zeros(1, n, 37)
-    for slot, name in enumerate(("N", "CA", "C", "O", "CB")):
-        positions[:, :, ATOM_INDEX[name]] = atom14[:, :, slot]
-        mask[:, :, ATOM_INDEX[name]] = 1
-    return positions, mask
+    torch.testing.assert_close(SMALL.position_scale * folded.t, expected.t, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(folded.R, expected.R)
 
 
 def test_the_full_size_presets_fold_as_deepmind_did():

@@ -160,7 +160,7 @@ def test_total_is_the_weighted_sum():
 
 
 def test_torsions_of_a_start_are_learnt():
-    """Models whose frames start as a chain have that loss: 0 for the truth, 4 for opposites."""
+    """Models whose frames start from distances have that loss: 0 for the truth, 4 for opposites."""
     batch = make_batch()
     output = make_output(batch)
     truth = ground_truth(batch.aatype, batch.all_atom_positions, batch.all_atom_mask)

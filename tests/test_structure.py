@@ -39,21 +39,31 @@ def pad(x: torch.Tensor, extra: int, axes: tuple[int, ...], value: float = 3.0) 
     return x
 
 
-@pytest.mark.parametrize("start", ["black_hole", "line", "chain"])
+@pytest.mark.parametrize("start", ["black_hole", "line", "distances"])
 def test_padding_changes_nothing(start):
     module = random_module(NANO.replace(start=start)).double()
     s, z, aatype, mask = (x.double() if x.is_floating_point() else x for x in random_input())
-    out = module(s, z, aatype, mask)
-    padded = module(
-        pad(s, 5, (1,)), pad(z, 5, (1, 2)), pad(aatype, 5, (1,), 4), pad(mask, 5, (1,), 0.0)
-    )
     n = s.shape[1]
+    logits = torch.randn(2, n, n, 64, dtype=torch.float64)
+    logits = 5 * (logits + logits.transpose(1, 2))
+    out = module(s, z, aatype, mask, logits)
+    padded = module(
+        pad(s, 5, (1,)),
+        pad(z, 5, (1, 2)),
+        pad(aatype, 5, (1,), 4),
+        pad(mask, 5, (1,), 0.0),
+        pad(logits, 5, (1, 2)),
+    )
     assert out.atom14.abs().max() > 5  # it is not all at the origin
     torch.testing.assert_close(padded.atom14[:, :, :n], out.atom14, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(padded.angles[:, :, :n], out.angles, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(padded.s[:, :n], out.s, atol=1e-5, rtol=1e-5)
     unmasked = module(
-        pad(s, 5, (1,)), pad(z, 5, (1, 2)), pad(aatype, 5, (1,), 4), torch.ones(2, 17).double()
+        pad(s, 5, (1,)),
+        pad(z, 5, (1, 2)),
+        pad(aatype, 5, (1,), 4),
+        torch.ones(2, 17).double(),
+        pad(logits, 5, (1, 2)),
     )
     assert not torch.allclose(unmasked.s[:, :n], out.s, atol=1e-2)
 

@@ -16,6 +16,7 @@ from minifold.training.losses import loss
 from minifold.training.sources import precision_of
 from minifold.training.toy import LOGGED, ToyFamilies
 from minifold.training.toyscores import family_scores, summary
+from tests.small import randomise
 
 TINY = preset("nano").replace(
     c_m=16, c_z=16, c_s=32, evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4,
@@ -127,13 +128,12 @@ def test_true_distances_have_the_best_contact_precision(toy):
 
 
 def test_scores_keep_the_order_of_the_examples(toy):
-    torch.manual_seed(0)
-    model = AlphaFold(TINY)
+    model = randomise(AlphaFold(TINY))  # untrained, all distances are alike: no order at all
     together = family_scores(model, toy.held_out)
     for k, example in enumerate(toy.held_out):
         alone = family_scores(model, [example])
         for key, values in together.items():
-            assert values[k] == pytest.approx(alone[key][0], abs=2e-3), key
+            assert values[k] == pytest.approx(alone[key][0], abs=1e-2), key
     assert set(LOGGED) < set(summary(together))
     assert summary(together)["rmsd_ca"] == np.median(together["rmsd_ca"])
 

@@ -178,7 +178,10 @@ class AlphaFold(nn.Module):
         m_first, z, s = (x / len(members) for x in (m_first, z, s))
 
         batch = members[0]
-        structure = self.structure_module(s, z, batch.aatype, batch.seq_mask)  # line 21
+        distogram_logits = self.distogram(z)
+        structure = self.structure_module(
+            s, z, batch.aatype, batch.seq_mask, distogram_logits
+        )  # line 21
         positions = atom14_to_atom37(structure.atom14[-1], batch.aatype)
         exists = lookup("ATOM37_MASK", batch.aatype, positions.dtype)
         return Output(
@@ -189,7 +192,7 @@ class AlphaFold(nn.Module):
             structure=structure,
             positions=positions,
             atom_mask=exists * batch.seq_mask[..., None],
-            distogram_logits=self.distogram(z),
+            distogram_logits=distogram_logits,
             masked_msa_logits=self.masked_msa(m),
             plddt_logits=self.plddt(structure.s),
             resolved_logits=self.resolved(s),

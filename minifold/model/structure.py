@@ -17,14 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minifold.config import Config
-from minifold.data.backbone import build_poses
 from minifold.errors import BadInput
 from minifold.model.atoms import frames_to_atom14, torsions_to_frames
 from minifold.model.ipa import InvariantPointAttention
 from minifold.model.primitives import LayerNorm, Linear
 from minifold.model.rigid import Rigid
+from minifold.model.start import fold_distances
 
-STARTS = ("black_hole", "line", "chain")
+STARTS = ("black_hole", "line", "distances")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StructureOutput:
     frames8: Rigid  # [l, b, i, 8], frames of the rigid groups, Å
     atom14: Float[Tensor, "l b i 14 3"]  # Å
     s: Float[Tensor, "b i c_s"]  # single representation after the last layer
-    # torsions (sin, cos) that the first frames were built from, where they start as a chain
+    # torsions (sin, cos) that the first frames were built from, where they start from distances
     start_angles: Float[Tensor, "b i 7 2"] | None = None
 
 
@@ -60,18 +60,24 @@ class StructureModule(nn.Module):
         z: Float[Tensor, "b i j c_z"],
         aatype: Int[Tensor, "b i"],
         seq_mask: Float[Tensor, "b i"],
+        distogram_logits: Float[Tensor, "b i j bins"] | None = None,
     ) -> StructureOutput:
         with torch.autocast(s.device.type, enabled=False):
-            return self._forward(_full_precision(s), _full_precision(z), aatype, seq_mask)
+            return self._forward(
+                _full_precision(s), _full_precision(z), aatype, seq_mask, distogram_logits
+            )
 
-    def _forward(self, s: Tensor, z: Tensor, aatype: Tensor, seq_mask: Tensor) -> StructureOutput:
+    def _forward(
+        self, s: Tensor, z: Tensor, aatype: Tensor, seq_mask: Tensor, logits: Tensor | None
+    ) -> StructureOutput:
         s_initial = self.single_norm(s)  # line 1
         z = self.pair_norm(z)  # line 2
         s = self.initial(s_initial)  # line 3
         T, start_angles = self.start(seq_mask.to(s.dtype)), None  # line 4
-        if self.config.start == "chain":
+        if self.config.start == "distances":
             s, _, _, start_angles = self.iteration(s, s_initial, z, T, seq_mask)
-            T = self.chain(start_angles.detach(), seq_mask)
+            T = fold_distances(logits, start_angles.detach(), aatype, seq_mask)
+            T = T.scale(1 / self.config.position_scale)
         frames, angles, unnormalized = [], [], []
         for _ in range(self.config.structure_layers):  # line 5
             s, T, raw, alpha = self.iteration(s, s_initial, z, T, seq_mask)
@@ -99,19 +105,6 @@ class StructureModule(nn.Module):
         centre = (seq_mask * i).sum(-1, keepdim=True) / seq_mask.sum(-1, keepdim=True).clamp(min=1)
         x = (i - centre) * (1.5 / self.config.position_scale)
         return Rigid(T.R, torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=-1))
-
-    def chain(self, angles: Float[Tensor, "b i 7 2"], seq_mask: Float[Tensor, "b i"]) -> Rigid:
-        """Frames of a chain with ideal bonds and these torsions φ and ψ, its centre at the origin.
-
-        Ours: after one layer from the line, which reads the secondary structure out of the pairs,
-        bonds, helices and their hand are right from the beginning.
-        """
-        phi, psi = (torch.atan2(*angles[:, :, k].float().unbind(-1)) for k in (1, 2))
-        poses = build_poses(phi, psi).to(angles.dtype)
-        t = poses[..., :3, 3]
-        w = (seq_mask / seq_mask.sum(1, keepdim=True).clamp(min=1))[..., None]
-        t = (t - (w * t).sum(1, keepdim=True)) / self.config.position_scale
-        return Rigid(poses[..., :3, :3], t)
 
 
 class FoldIteration(nn.Module):

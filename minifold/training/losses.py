@@ -49,7 +49,7 @@ class LossWeights:
     pae: float = 0.1
     smooth_lddt: float = 0.0  # ours, for small models
     fape_local: float = 0.0  # ours, likewise
-    start_torsions: float = 1.0  # ours, for models whose frames start as a chain
+    start_torsions: float = 1.0  # ours, for models whose frames start from distances
     # Multiply the total of each example by the root of its number of residues: so AlphaFold2 was
     # trained (supplement 1.9); the released code's total is without it, which is the default here.
     sqrt_length: bool = False

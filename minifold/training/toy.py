@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from minifold.config import Config
-from minifold.data.features import MASKED_FRACTION, Batch, collate, make_batch
+from minifold.data.features import MASKED_FRACTION, Batch, collate, make_batch, pad
 from minifold.data.toyworld import ToyExamples, ToyWorld
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
@@ -23,6 +23,7 @@ HELD_OUT = 1_000_003  # the seeds of held-out families are this much larger
 LOGGED = ("precision", "lddt_ca", "lddt_long", "rmsd_ca", "mirrored")
 FEWER = 0.25  # share of the examples that show only some rows of the family
 SPACING = 16  # blocks between two uses of a family
+MULTIPLE = 8  # lengths are padded to one: kernels prepare themselves for every new shape anew
 
 
 class ToyFamilies:
@@ -52,7 +53,7 @@ class ToyFamilies:
         seed: int = 0,
         held_out: int = 32,
         control: str = "none",
-        uses: int = 3,
+        uses: int = 6,
         clamped: float = 0.5,
         device: str = "cpu",
     ):
@@ -82,7 +83,9 @@ class ToyFamilies:
         by_length = np.lexsort([rng.random(len(lengths)), lengths])
         mine = by_length.reshape(per_round, size)[rng.permutation(per_round)[part]]
         rng = np.random.default_rng([self.seed, number, part])
-        return collate([self._features(examples, int(n), rng) for n in mine])
+        batch = collate([self._features(examples, int(n), rng) for n in mine])
+        batch = pad(batch, -(-batch.length // MULTIPLE) * MULTIPLE)
+        return batch if self.control == "query" else pad(batch, self.config.max_msa, "s")
 
     def block_of_round(self, number: int) -> int:
         """Which block a round shows: every ``uses``-th round a fresh one, between them old ones."""
