@@ -268,8 +268,8 @@ ax.text(0.2, 0.75, "three times:\nthe same weights", fontsize=10, color=style.BL
 plt.show()
 
 # %% [markdown]
-# Compare it with the arm. The photograph is shown in every round (the alignment), and beside it the last answer. One thing is different: the arm was *changed*, round by round. AlphaFold2 makes a **new** structure in each pass, from the same start. What it gets
-# from the last one is a hint.
+# Compare it with the arm. The photograph is shown in every round (the alignment), and beside it the last answer. One thing is different: the arm was *changed*, round by round. AlphaFold2 makes a **new** structure in each pass, from the same start: all residues in one point. What it gets
+# from the last one is a hint. (minifold's small models start where the distogram of *this* pass puts the residues, see [DEVIATIONS.md](../DEVIATIONS.md), D27: their first layer has a fold to begin with, and the layers only polish it.)
 #
 # Here is the outer loop (Algorithm 30), with the package's parts: `trunk` is everything up to the Evoformer, the recycling embedder included. We will build that one in section 4.
 
@@ -284,7 +284,8 @@ def passes(model, batches, count, gradients=False, edit=lambda handed: handed):
     for batch in batches[:count]:
         with torch.set_grad_enabled(gradients):
             m, z, s = model.trunk(batch, edit(handed))
-            structure = model.structure_module(s, z, batch.aatype, batch.seq_mask)
+            inputs = s, z, batch.aatype, batch.seq_mask, model.distogram(z)
+            structure = model.structure_module(*inputs)
             positions = atom14_to_atom37(structure.atom14[-1], batch.aatype)
         handed = Recycled(m[:, 0], z, positions)
         made.append((handed, structure))
@@ -366,10 +367,10 @@ LAYERS = len(by_layer[0])
 figure, ax = plt.subplots(figsize=(7.4, 2.9))
 for k, scores in enumerate(by_layer):
     ax.plot(np.arange(LAYERS) + k * (LAYERS + 1), scores, "o-", color=style.BLUE)
-    ax.text(k * (LAYERS + 1) + (LAYERS - 1) / 2, 0.72, f"pass {k + 1}", ha="center", weight="bold")
+    ax.text(k * (LAYERS + 1) + (LAYERS - 1) / 2, 0.92, f"pass {k + 1}", ha="center", weight="bold")
 ticks = [k * (LAYERS + 1) + x for k in range(4) for x in range(LAYERS)]
 ax.set_xticks(ticks, [str(x + 1) for _ in range(4) for x in range(LAYERS)])
-ax.set(xlabel="layer of the structure module", ylabel="lDDT-Cα", ylim=(0.2, 0.8))
+ax.set(xlabel="layer of the structure module", ylabel="lDDT-Cα", ylim=(0.2, 1.0))
 plt.show()
 jumps = [b[0] - a[-1] for a, b in zip(by_layer, by_layer[1:])]
 print("from the last layer of a pass to the first of the next:", *(f"{x:+.2f}" for x in jumps))
@@ -568,7 +569,8 @@ handed_over = {name: x.clone().requires_grad_() for name, x in vars(third).items
 assert not third.z.requires_grad and output.z.requires_grad
 MODEL.zero_grad()
 _, z, s = MODEL.trunk(few, Recycled(*handed_over.values()))
-fape_of(MODEL.structure_module(s, z, few.aatype, few.seq_mask)).backward()
+distances = MODEL.distogram(z)
+fape_of(MODEL.structure_module(s, z, few.aatype, few.seq_mask, distances)).backward()
 alone = torch.cat([p.grad.flatten() for p in MODEL.parameters() if p.grad is not None])
 assert torch.allclose(alone, gradients[False][-1], atol=1e-4 * alone.abs().max().item())
 print("the same as from one pass that is given the third's result as a constant")
@@ -671,7 +673,7 @@ for name, scores in by_cycle.items():
 ax.axhline(floor, color=style.INK, linewidth=1, linestyle=":")
 ax.text(8, floor - 0.045, "random walk", ha="right", fontsize=9)
 ax.axvspan(-0.2, TRAINED + 0.2, color=style.tint(style.YELLOW, 0.3), zorder=0)
-ax.set(xlabel="recycles (yellow: trained with)", ylabel="lDDT-Cα", ylim=(0.2, 0.8))
+ax.set(xlabel="recycles (yellow: trained with)", ylabel="lDDT-Cα", ylim=(0.2, 0.95))
 ax.legend(fontsize=9)
 plt.show()
 print(f"random walk       {floor:.3f}")
@@ -756,7 +758,7 @@ for (name, scores), color in zip(after.items(), (style.GREY, style.ORANGE, style
     mean, error = mean_and_error(scores)
     ax.errorbar(range(7), mean, error, marker="o", capsize=3, label=name, color=color)
     print(f"{name:35s}", *(f"{x:.2f}" for x in mean))
-ax.set(xlabel="recycles", ylabel="lDDT-Cα", ylim=(0.3, 0.8), xticks=range(7))
+ax.set(xlabel="recycles", ylabel="lDDT-Cα", ylim=(0.3, 0.95), xticks=range(7))
 ax.legend(fontsize=9, loc="lower left")
 plt.show()
 trained_so = [scores for name, scores in after.items() if "0 to 3" in name]
