@@ -96,6 +96,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="the toy world, or a folder of structures (.cif, .pdb) with their alignments "
         "(default: %(default)s)",
     )
+    train.add_argument(
+        "--from",
+        dest="begin",
+        metavar="WEIGHTS",
+        help="train these on: a name (toy-nano) or a .safetensors file, of its own size, not of "
+        "--preset (default: random weights)",
+    )
+    train.add_argument(
+        "--recycles",
+        type=_count(0),
+        metavar="N",
+        help="practise recycling: 0 to N times, at random (default: as the preset or the weights)",
+    )
     train.add_argument("--steps", type=_count(1), metavar="N", help="stop after N steps")
     train.add_argument(
         "--minutes",

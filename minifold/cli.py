@@ -113,6 +113,8 @@ def _train(a: argparse.Namespace) -> dict | None:
         device=a.device,
         resume=a.resume,
         quiet=a.quiet,
+        begin=a.begin,
+        recycles=a.recycles,
     )
     if not scores:
         return None  # the first process speaks for all

@@ -181,6 +181,19 @@ def test_train_and_resume(tmp_path, capsys):
     assert "is not a folder" in refused(capsys, *argv, "--data", tmp_path / "none")
 
 
+def test_train_goes_on_from_weights_and_practises_recycling(small, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    (data / "1l2y.cif").write_bytes((ROOT / "data" / "structures" / "1l2y.cif").read_bytes())
+    argv = ("train", "--data", data, "--from", small, "--recycles", 1, "--steps", 1)
+    assert run(*argv, "--out", out, "--quiet") == 0
+    begun, made = weights.load(small), weights.load(out / "weights.safetensors")
+    assert made.config == begun.config.replace(recycles=1)
+    moved = [(a - b).abs().max().item() for a, b in zip(begun.parameters(), made.parameters())]
+    assert 0 < max(moved) < 1e-3  # one step of a warm-up away, not drawn anew
+    assert run("train", "--from", "no-such-weights") == 2
+
+
 def test_world_writes_files_that_fold_reads(small, tmp_path, capsys):
     world = tmp_path / "world"
     argv = ("world", "--count", 2, "--length", 24, "--depth", 8, "--out", world, "--json")

@@ -14,7 +14,7 @@ from minifold.data.files import write_bytes
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain
 from minifold.model.alphafold import AlphaFold
-from minifold.predict import choose_device
+from minifold.predict import choose_device, load
 from minifold.training import baselines, distributed
 from minifold.training.controls import compare
 from minifold.training.loop import Settings, Trainer
@@ -66,17 +66,27 @@ def train(
     device: str = "auto",
     resume: bool = False,
     quiet: bool = False,
+    begin: str | None = None,
+    recycles: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """Train a model and measure it; returns scores and baselines by name.
 
     Under ``torchrun`` the first process returns them, the others return {}.
 
+    Args:
+        begin: trained weights to begin with (``minifold.load``), instead of random ones; their
+            config takes the place of the preset's.
+        recycles: how many passes are drawn from in a step, instead of the config's number.
+
     Raises:
-        BadInput: data, preset or checkpoint are not what is needed.
+        BadInput: data, preset, weights or checkpoint are not what is needed.
     """
     if steps is None and minutes is None:
         minutes = 3.0
-    config, toy = preset(preset_name), data == "toy"
+    trained, toy = load(begin) if begin else None, data == "toy"
+    config = trained.config if trained else preset(preset_name)
+    if recycles is not None:
+        config = config.replace(recycles=recycles)
     with distributed.joined(choose_device(device)) as where:
         settings = replace(TOY if toy else SEVEN, steps=steps, minutes=minutes, seed=seed)
         settings = replace(settings, batch=max(settings.batch, distributed.world()))
@@ -85,7 +95,10 @@ def train(
         else:
             source = Proteins(read_examples(data), config, seed=seed)
         torch.manual_seed(seed)
-        trainer = Trainer(AlphaFold(config), source, settings, folder, where)
+        model = AlphaFold(config)
+        if trained:
+            model.load_state_dict(trained.state_dict())
+        trainer = Trainer(model, source, settings, folder, where)
         if resume:
             trainer.resume()
         model = trainer.run(quiet)
