@@ -1361,7 +1361,6 @@ only_ours = ("smooth_lddt", "fape_local", "start_torsions")
 print("only in small models:", {name: getattr(TOY.loss, name) for name in only_ours})
 
 
-
 # %%
 def go_on(model, steps=40, rate=3e-4):
     """A few more steps with all losses, on the families of section 7."""

@@ -51,7 +51,7 @@ TOY = Settings(
         smooth_lddt=1.0,
         distogram=3.0,
         masked_msa=0.1,
-        plddt=0.1,
+        plddt=1.0,
     ),
 )
 
