@@ -82,14 +82,14 @@ def compare(
         "direct couplings": {"precision": np.array([_couplings(x) for x in examples])},
     }
     rng = np.random.default_rng(seed)
-    rows["helix"] = _floor(examples, [baselines.helix(x.chain.sequence)[0] for x in examples])
+    rows["helix"] = floor_scores(examples, [baselines.helix(x.chain.sequence)[0] for x in examples])
     walks = [baselines.random_walk(len(x.chain.sequence), rng) for x in examples]
-    rows["random walk"] = _floor(examples, walks)
+    rows["random walk"] = floor_scores(examples, walks)
     folds = list(folds)
     if not folds:
         return rows, None
     near = baselines.nearest_structures(folds, [x.chain.positions[:, CA] for x in examples])
-    rows["nearest training fold"] = _floor(examples, [ca for ca, _ in near])
+    rows["nearest training fold"] = floor_scores(examples, [ca for ca, _ in near])
     return rows, np.array([drmsd for _, drmsd in near])
 
 
@@ -97,7 +97,7 @@ def _couplings(example: Example) -> float:
     return precision_of(baselines.direct_coupling(example.alignment.tokens), example.chain)
 
 
-def _floor(examples: Sequence[Example], predicted: Sequence[np.ndarray]) -> Scores:
+def floor_scores(examples: Sequence[Example], predicted: Sequence[np.ndarray]) -> Scores:
     """Scores of structures that are Cα atoms only, or whole; FAPE needs whole ones."""
     rows = []
     for example, x in zip(examples, predicted):
