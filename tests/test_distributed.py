@@ -23,6 +23,7 @@ from minifold.training.sources import Proteins, read_examples
 
 torch.set_num_threads(1)
 config = preset("nano").replace(
+    start="line",  # a start from distances jumps where rounding moves one into the next bin
     c_m=16, c_z=16, c_s=32, evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4,
     crop=24, recycles=1,
 )
