@@ -175,7 +175,7 @@ class Trainer:
         if not math.isfinite(values["loss"] + values["gradient"]):
             raise BadInput(
                 f"the loss is {values['loss']} at step {self.step}; the last good checkpoint is "
-                f"kept in {self.folder}; lower the learning rate and continue with --resume"
+                f"kept in {self.folder}; resume from it with a lower Settings.learning_rate"
             )
         distributed.sum_over_processes(sums)
         torch._foreach_div_(sums, self.world * -(-size // micro))
