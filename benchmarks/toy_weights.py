@@ -45,8 +45,8 @@ ABOUT = """# toy-nano on unseen toy proteins
 {count} fresh families of 32 to 48 residues and 64 sequences. `rmsd_ca` is the median, in Å; all
 else are means. `precision`: contacts, top L/2, |i-j| >= 6. `lddt_long`: pairs with |i-j| >= 6. The
 controls are the same model with less to read. What twins learn that are *trained* without
-covariation is in [toy_learning.md](toy_learning.md); one, trained as long as these weights, is here
-if there was time for it.
+covariation is in [toy_learning.md](toy_learning.md); `--twin` adds one that was trained as long as
+these weights.
 
 {all}
 
