@@ -16,7 +16,7 @@ from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
 from minifold.training import distributed
 from minifold.training.loop import Settings, Trainer, clip_and_accumulate
-from minifold.training.losses import loss
+from minifold.training.losses import loss, trunk_losses
 from minifold.training.sources import Proteins, read_examples
 
 DATA = Path(__file__).parent.parent / "data"
@@ -50,6 +50,25 @@ def test_each_micro_batch_is_clipped_before_it_is_added():
         clip_and_accumulate([weight], total, limit=0.1)
     assert torch.allclose(total[0], torch.tensor([0.12, 0.17]), atol=1e-5)
     assert weight.grad is None
+
+
+def test_at_first_only_the_trunk_may_learn(examples, tmp_path):
+    """Without the structure module the losses of the trunk are the same, and it learns alone."""
+    one = trainer(examples, tmp_path, steps=4, trunk_first=0.5)
+    model, batch = one.model.eval(), one.source.batch(0, 2)
+    with torch.no_grad():
+        whole, alone = loss(model(batch, recycles=0), batch), trunk_losses(model, batch)
+    assert alone.keys() == {"total", "distogram", "masked_msa"}
+    for key in ("distogram", "masked_msa"):
+        assert torch.allclose(alone[key], whole[key], rtol=1e-5)
+    assert torch.allclose(alone["total"], 0.3 * alone["distogram"] + 2 * alone["masked_msa"])
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    for step in range(3):
+        one.train_step(one.source.batch(step, 2))
+        moved = {n.split(".")[0] for n, p in model.named_parameters() if (p != before[n]).any()}
+        assert moved >= {"distogram", "masked_msa"}  # the last layers of the heads begin with zeros
+        assert ("trunk" in moved) == (step > 0)
+        assert ("structure_module" in moved) == (step == 2)
 
 
 def test_micro_batches_add_up_to_the_batch(examples, tmp_path):
@@ -196,7 +215,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(examples, tmp_p
     before = (tmp_path / "checkpoint.pt").read_bytes()
     with torch.no_grad():
         next(t.model.parameters()).fill_(float("nan"))
-    with pytest.raises(BadInput, match="--resume"):
+    with pytest.raises(BadInput, match="resume from it"):
         t.run(quiet=True)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 

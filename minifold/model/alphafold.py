@@ -154,7 +154,7 @@ class AlphaFold(nn.Module):
             raise ValueError(
                 f"{len(batches)} batches do not make {recycles + 1} passes of {ensembles}"
             )
-        previous = self._nothing(batches[0])
+        previous = self.nothing(batches[0])
         for number in range(recycles + 1):  # Alg. 30 line 2, Alg. 31 line 3
             last = number == recycles
             start = number * ensembles if len(batches) > 1 else 0
@@ -200,7 +200,7 @@ class AlphaFold(nn.Module):
             passes=number,
         )
 
-    def _nothing(self, batch: Batch) -> Recycled:
+    def nothing(self, batch: Batch) -> Recycled:
         """The zeros that enter the first pass (Alg. 30 line 1)."""
         b, i = batch.aatype.shape
         zeros = batch.target_feat.new_zeros

@@ -27,7 +27,7 @@ from minifold.model.alphafold import AlphaFold
 from minifold.model.evoformer import EvoformerStack
 from minifold.model.primitives import set_attention
 from minifold.training import distributed
-from minifold.training.losses import LossWeights, loss
+from minifold.training.losses import LossWeights, loss, trunk_losses
 from minifold.training.sources import Source
 
 
@@ -42,6 +42,7 @@ class Settings:
     micro_batch: int | None = None  # examples per backward pass, clipped together; 1
     learning_rate: float = 2e-3  # 1e-3
     structure_rate: float = 1.0  # the structure module's rate is this many times as large; 1
+    trunk_first: float = 0.0  # share of the budget without the structure module, at the start; 0
     warmup: int = 50  # steps; 1000
     final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
     clip: float = 1.0  # largest norm of a micro-batch's gradient; 0.1
@@ -161,8 +162,10 @@ class Trainer:
         for start in range(0, size, micro):
             part = batch.map(lambda x, a=start: x[a : a + micro]).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
-                output = self.model(part, recycles=recycles)
-            losses = loss(output, part, s.loss)
+                if self.progress() < s.trunk_first:
+                    losses = trunk_losses(self.model, part, s.loss)
+                else:
+                    losses = loss(self.model(part, recycles=recycles), part, s.loss)
             losses["total"].backward()
             share = part.aatype.shape[0] / size
             for key, value in losses.items():

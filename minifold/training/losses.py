@@ -15,8 +15,8 @@ from torch import Tensor
 
 from minifold.data.features import Batch
 from minifold.errors import BadInput
-from minifold.model.alphafold import Output
-from minifold.model.atoms import GroundTruth, ground_truth, lookup
+from minifold.model.alphafold import AlphaFold, Output
+from minifold.model.atoms import GroundTruth, ground_truth, lookup, pseudo_beta
 from minifold.model.heads import distogram_edges, pae_edges
 from minifold.model.rigid import Rigid
 from minifold.model.structure import StructureOutput
@@ -99,6 +99,22 @@ def losses_per_example(
         if weights.sqrt_length:
             total = total * batch.seq_mask.sum(-1).sqrt()
     return {"total": total, **parts}
+
+
+def trunk_losses(
+    model: AlphaFold, batch: Batch, weights: LossWeights | None = None
+) -> dict[str, Float[Tensor, ""]]:
+    """The losses of a pass that ends before the structure module: distogram and masked MSA."""
+    weights = weights or LossWeights()
+    m, z, _ = model.trunk(batch, model.nothing(batch))
+    positions, mask = batch.all_atom_positions, batch.all_atom_mask
+    parts = {
+        "distogram": distogram_loss(model.distogram(z), *pseudo_beta(batch.aatype, positions, mask))
+    }
+    if batch.true_msa is not None and batch.bert_mask is not None:
+        parts["masked_msa"] = masked_msa_loss(model.masked_msa(m), batch.true_msa, batch.bert_mask)
+    parts = {key: value.mean() for key, value in parts.items()}
+    return {"total": sum(getattr(weights, k) * v for k, v in parts.items()), **parts}
 
 
 def structure_losses(
