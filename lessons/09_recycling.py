@@ -702,7 +702,7 @@ assert gains["toy-nano"][1].mean() > 0 and gains["toy-nano-early"][3].mean() < -
 # would give, these bars do not say.)
 #
 # `toy-nano-early` is the full-size version of *always one*: one more look at its own answer brings it nothing, and from the second on each look **harms**. Nothing is wrong with the loop. What comes back is simply something the network has never seen in its life, so it disturbs.
-# `toy-nano` has practised one recycle, gains by it, and keeps the gain where nobody has trained it. The gain is small: its first pass is good already, because *no recycle* was practised just as often.
+# `toy-nano` has practised one recycle, gains by it, and with more of them, which nobody has trained, the gain melts away slowly and nothing breaks. The gain is small: its first pass is good already, because *no recycle* was practised just as often.
 #
 # So what if we never recycle? For weights that were never recycled in training, nothing bad happens, on the contrary. **Recycling is not a trick for using a network, it is a way to train one.** Models by heart are no exception. `seven-nano` of lesson 08, which knows seven real
 # proteins by heart, has never been recycled either:
@@ -771,8 +771,7 @@ assert min(x[6].mean() for x in trained_so) > rest[6].mean() + 0.02
 # (16 families; bars: standard error over them.) Thirty-two steps are a tiny part of a training. Even so they take away a part of the harm, the more the farther you go: the network begins to learn what the new numbers mean, or at least not to be
 # disturbed by them. The control, with just as many steps, learns nothing of the kind.
 #
-# Is it a *gain*? Two comparisons, and the second is the one that counts: the practised model with one recycle against itself without (the lines `first recycle`), and its best point against the best point of the control. To answer that for good one has to train both ways from the beginning, for the same time. The
-# [results](../results/toy_curve.md) have such a pair (4 CPU minutes each), beside everything else that can be left out.
+# Is it a *gain*? Two comparisons, and the second is the one that counts: the practised model with one recycle against itself without (the lines `first recycle`), and its best point against the best point of the control. To answer that for good one has to train both ways from the beginning, for the same time.
 #
 # In DeepMind's ablations (Fig. 4a of the paper) recycling is worth much more: without it the network loses more than without IPA, and it loses most without both. There, each pass has 48 blocks and hard proteins. [Lesson 13](13_ablations.ipynb) goes on from here.
 #
