@@ -67,7 +67,7 @@ def test_a_loss_that_is_no_number(again, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(loop, "loss", broken)
     message = refused(capsys, *again)
-    assert "loss is nan at step 2" in message and "--resume" in message
+    assert "loss is nan at step 2" in message and "resume from it" in message
     after = contents(tmp_path / "out")
     assert after | {"settings.json": b""} == before | {"settings.json": b""}
     load(str(tmp_path / "out" / "weights.safetensors"))
