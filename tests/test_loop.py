@@ -54,7 +54,7 @@ def test_each_micro_batch_is_clipped_before_it_is_added():
 
 def test_at_first_only_the_trunk_may_learn(examples, tmp_path):
     """Without the structure module the losses of the trunk are the same, and it learns alone."""
-    one = trainer(examples, tmp_path, steps=4, trunk_first=0.5)
+    one = trainer(examples, tmp_path, steps=4, trunk_first=0.5, warmup=5, structure_rate=3.0)
     model, batch = one.model.eval(), one.source.batch(0, 2)
     with torch.no_grad():
         whole, alone = loss(model(batch, recycles=0), batch), trunk_losses(model, batch)
@@ -69,6 +69,10 @@ def test_at_first_only_the_trunk_may_learn(examples, tmp_path):
         assert moved >= {"distogram", "masked_msa"}  # the last layers of the heads begin with zeros
         assert ("trunk" in moved) == (step > 0)
         assert ("structure_module" in moved) == (step == 2)
+    # Adam starts there afresh, and warms up: its first step is the rate, whatever the gradient
+    for name, p in model.structure_module.named_parameters(prefix="structure_module"):
+        most = one.settings.learning_rate * 3.0 / 5
+        assert (p - before[name]).abs().max() <= 1.01 * most, name
 
 
 def test_micro_batches_add_up_to_the_batch(examples, tmp_path):
@@ -172,7 +176,7 @@ def test_the_rate_warms_up_and_falls(examples, tmp_path):
     t = trainer(examples, tmp_path, steps=100, warmup=10, learning_rate=1.0, final=0.1)
     rates = []
     for t.step in range(100):
-        rates.append(t.learning_rate())
+        rates.append(t.learning_rate(t.step))
     assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) == pytest.approx(1.0, rel=0.05)
     assert rates.index(max(rates)) in range(8, 12) and rates[-1] < 0.12
 

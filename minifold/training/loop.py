@@ -41,7 +41,7 @@ class Settings:
     batch: int = 8  # 128
     micro_batch: int | None = None  # examples per backward pass, clipped together; 1
     learning_rate: float = 2e-3  # 1e-3
-    structure_rate: float = 1.0  # the structure module's rate is this many times as large; 1
+    structure_rate: float = 1.0  # of structure module and confidence heads, times the rate; 1
     trunk_first: float = 0.0  # share of the budget without the structure module, at the start; 0
     warmup: int = 50  # steps; 1000
     final: float = 0.02  # the rate falls to this share along a cosine; 0.95 after 50,000 steps
@@ -129,19 +129,26 @@ class Trainer:
         return min(1.0, max(parts))
 
     def _groups(self) -> list[dict]:
-        """Parameters by learning rate; "factor" multiplies the rate of a group."""
-        structure = list(self.model.structure_module.parameters())
-        inside = {id(p) for p in structure}
-        others = [p for p in self.model.parameters() if id(p) not in inside]
-        factor = self.settings.structure_rate
-        return [{"params": others, "factor": 1.0}, {"params": structure, "factor": factor}]
+        """Parameters that may learn alone (trunk and its heads), and those from the structure on.
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to the final share."""
+        "factor" multiplies the rate of a group, "steps" counts its updates.
+        """
+        trunk, structure = [], []
+        for name, parameter in self.model.named_parameters():
+            early = name.split(".")[0] in ("trunk", "distogram", "masked_msa")
+            (trunk if early else structure).append(parameter)
+        factor = self.settings.structure_rate
+        return [
+            {"params": trunk, "factor": 1.0, "steps": 0},
+            {"params": structure, "factor": factor, "steps": 0},
+        ]
+
+    def learning_rate(self, steps: int) -> float:
+        """Linear warm-up over a group's first steps; half a cosine down to the final share."""
         s = self.settings
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.progress())).item())
         rate = s.final + (1 - s.final) * cosine
-        return s.learning_rate * rate * min(1.0, (self.step + 1) / max(1, s.warmup))
+        return s.learning_rate * rate * min(1.0, (steps + 1) / max(1, s.warmup))
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One update of the weights; returns the losses, averaged over the batch.
@@ -151,7 +158,9 @@ class Trainer:
         """
         s = self.settings
         self.model.train()
-        parameters = list(self.model.parameters())
+        trunk_only = self.progress() < s.trunk_first
+        groups = self.optimizer.param_groups[: 1 if trunk_only else 2]
+        parameters = [p for group in groups for p in group["params"]]
         sums = [torch.zeros_like(p) for p in parameters]
         draw = random.Random(s.seed * 1_000_003 + self.step)
         recycles = draw.randint(0, self.model.config.recycles)  # Alg. 31 line 1
@@ -162,7 +171,7 @@ class Trainer:
         for start in range(0, size, micro):
             part = batch.map(lambda x, a=start: x[a : a + micro]).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
-                if self.progress() < s.trunk_first:
+                if trunk_only:
                     losses = trunk_losses(self.model, part, s.loss)
                 else:
                     losses = loss(self.model(part, recycles=recycles), part, s.loss)
@@ -184,8 +193,9 @@ class Trainer:
         torch._foreach_div_(sums, self.world * -(-size // micro))
         for parameter, total in zip(parameters, sums):
             parameter.grad = total
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * self.learning_rate()
+        for group in groups:
+            group["lr"] = group["factor"] * self.learning_rate(group["steps"])
+            group["steps"] += 1
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_average()
