@@ -1,8 +1,8 @@
 """Backbones with ideal bonds: from torsions φ, ψ to poses of residues, and to atoms.
 
-Everything is batched over b chains of i residues; ω = 180°. A pose is a 4 x 4 matrix, local to
-global, of a residue with CA at the origin, C on the x axis, N in the xy plane (AlphaFold2,
-supplement 1.8.1).
+Everything is batched over b chains of i residues, in the precision of the torsions; ω = 180°. A
+pose is a 4 x 4 matrix, local to global, of a residue with CA at the origin, C on the x axis, N in
+the xy plane (AlphaFold2, supplement 1.8.1).
 """
 
 import math
@@ -25,7 +25,7 @@ def _joint(angle: float, bond: float) -> Tensor:
     """Pose [4, 4]: turn x into the next bond, at this angle in the xy plane, and walk along it."""
     cos, sin = -math.cos(angle), math.sin(angle)
     rows = [[cos, -sin, 0, cos * bond], [sin, cos, 0, sin * bond], [0, 0, 1, 0], [0, 0, 0, 1]]
-    return torch.tensor(rows)
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _links() -> Float[Tensor, "9 16"]:
@@ -33,7 +33,9 @@ def _links() -> Float[Tensor, "9 16"]:
 
     From CA step to C, turn by ψ, step to N, turn by ω, step to CA, turn by φ, and face the next C.
     """
-    turn = torch.zeros(3, 4, 4)  # rotation about x = turn[0] + cos * turn[1] + sin * turn[2]
+    turn = torch.zeros(
+        3, 4, 4, dtype=torch.float64
+    )  # rotation about x = turn[0] + cos * turn[1] + sin * turn[2]
     turn[0] = torch.diag(torch.tensor([1.0, 0, 0, 1]))
     turn[1] = torch.diag(torch.tensor([0.0, 1, 1, 0]))
     turn[2, 1, 2], turn[2, 2, 1] = -1, 1
@@ -53,8 +55,8 @@ def build_poses(phi: Float[Tensor, "b i"], psi: Float[Tensor, "b i"]) -> Float[T
     psi = torch.cat([torch.ones_like(psi), psi.cos(), psi.sin()], -1)
     phi = torch.cat([torch.ones_like(phi), phi.cos(), phi.sin()], -1)
     pairs = (psi[..., :, None] * phi[..., None, :]).flatten(-2)
-    links = (pairs @ LINKS.to(phi.device)).unflatten(-1, (4, 4)).unbind(1)
-    poses = [torch.eye(4, device=phi.device).expand(len(phi), 4, 4)]
+    links = (pairs @ LINKS.to(phi)).unflatten(-1, (4, 4)).unbind(1)
+    poses = [torch.eye(4).to(phi).expand(len(phi), 4, 4)]
     for link in links:
         poses.append(torch.bmm(poses[-1], link))
     return torch.stack(poses, 1)
@@ -64,7 +66,7 @@ def backbone_sites(
     poses: Float[Tensor, "b i 4 4"], psi: Float[Tensor, "b i"]
 ) -> Float[Tensor, "b i 5 3"]:
     """N, CA, C, CB and O of every residue (Å)."""
-    local = torch.tensor([N_SITE, (0.0, 0.0, 0.0), C_SITE, CB_SITE], device=poses.device)
+    local = torch.tensor([N_SITE, (0.0, 0.0, 0.0), C_SITE, CB_SITE]).to(poses)
     local = local.expand(*psi.shape, 4, 3)
     along, across = -math.cos(ANGLE_CA_C_O) * BOND_C_O, math.sin(ANGLE_CA_C_O) * BOND_C_O
     oxygen = [along + C_SITE[0] + 0 * psi, -across * psi.cos(), -across * psi.sin()]

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from minifold.data.residues import RESTYPES
+from minifold.data.toyfolds import PRECISE
 
 GAP = 21
 CYS = RESTYPES.index("C")
@@ -55,7 +56,7 @@ Y  0   193.6 -1.3 1   0  3.3 0.69 1.47 1.14
 V  0   140.0  4.2 0   0  6.8 1.06 1.70 0.50
 """
 _NUMBERS = torch.tensor(
-    [[float(x) for x in line.split()[1:]] for line in _TABLE.strip().split("\n")]
+    [[float(x) for x in line.split()[1:]] for line in _TABLE.strip().split("\n")], dtype=PRECISE
 )
 
 
@@ -75,7 +76,7 @@ FEATURES = _features()
 LOG_BACKGROUND = (_NUMBERS[:, 5] / 100).log()
 # Left-handed residues (φ > 0) are mostly glycine, asparagine and aspartate.
 LEFT_HANDED = torch.tensor(
-    [{"G": 5.0, "N": 2.0, "D": 1.0}.get(letter, -1.0) for letter in RESTYPES]
+    [{"G": 5.0, "N": 2.0, "D": 1.0}.get(letter, -1.0) for letter in RESTYPES], dtype=PRECISE
 )
 PROPENSITY = (
     _NUMBERS[:, [8, 6, 7]].log().T
@@ -140,7 +141,7 @@ def make_potts(
     if physical:
         known = torch.tensor(PHYSICAL_SIGN, device=device)
         sign = torch.where(known == 0, sign, known)
-    slot_strength = torch.tensor(SLOT_STRENGTH, device=device)[:, None]
+    slot_strength = torch.tensor(SLOT_STRENGTH, device=device, dtype=PRECISE)[:, None]
     weight = coupling * spread * sign * slot_strength
 
     site = torch.arange(v, device=device).view(b, n, 1).expand(b, n, SLOTS)
@@ -201,7 +202,7 @@ def evolve(potts: Potts, depth: int, sweeps: int, generator: Generator) -> Int[T
     `depth` leaves or, as it doubles, a few more.
     """
     device, v = potts.field.device, len(potts.field)
-    features, upper = FEATURES.to(device), torch.ones(20, 20, device=device).triu()
+    features, upper = FEATURES.to(device), potts.field.new_ones(20, 20).triu()
 
     def draw(cumulative: Float[Tensor, "n s 20"]) -> Int[Tensor, "n s"]:
         uniform = torch.rand(*cumulative.shape[:2], 1, generator=generator, device=device)

@@ -7,7 +7,9 @@ A fold is a set of backbone torsions (φ, ψ; ω = 180°) on ideal bond geometry
     relax       steepest descent on all torsions, forces from all backbone atoms
                                                                   -> no clashes, paired strands
 
-Everything is batched over b proteins of i residues; `backbone` has the geometry.
+Everything is batched over b proteins of i residues; `backbone` has the geometry. It is computed in
+float64: the Monte Carlo is chaotic, and the last digits of float32, which differ from one kind of
+processor to the next, would soon give other proteins.
 """
 
 import math
@@ -20,6 +22,7 @@ from torch import Generator, Tensor
 from minifold.data.backbone import CA, CB, DEGREE, C, N, O, backbone_sites, build_poses
 
 LOOP, HELIX, STRAND = 0, 1, 2
+PRECISE = torch.float64
 # Loop residues are drawn from four Ramachandran basins: weight, φ, ψ, spread (degrees).
 BASINS = (
     (0.36, -68.0, -30.0, 12.0),  # right-handed turn
@@ -81,19 +84,20 @@ def make_layout(lengths: Int[Tensor, "b"], width: int, generator: Generator) -> 
     device, shape = lengths.device, (len(lengths), width)
     uniform = torch.rand(len(lengths), 4 * width + 8, generator=generator, device=device)
     centre, spread = _draw_basins(shape, generator)
-    codes, centre, turn = torch.full(shape, LOOP), centre.cpu(), torch.zeros(shape)
+    codes, centre = torch.full(shape, LOOP), centre.cpu()
+    turn = torch.zeros(shape, dtype=PRECISE)
     for b, (length, row) in enumerate(zip(lengths.tolist(), uniform.tolist(), strict=True)):
         chain, turns = _layout_of(length, iter(row).__next__)
         codes[b, :length] = torch.tensor(chain)
         for i, torsion in enumerate(turns):
             if torsion and chain[i] == LOOP:
-                centre[b, i], turn[b, i] = torch.tensor(torsion) * DEGREE, 1
+                centre[b, i], turn[b, i] = torch.tensor(torsion, dtype=PRECISE) * DEGREE, 1
     codes, centre, turn = codes.to(device), centre.to(device), turn.to(device)
     for code, (phi, psi, width_) in IDEAL.items():
-        centre[codes == code] = torch.tensor((phi, psi), device=device) * DEGREE
+        centre[codes == code] = torch.tensor((phi, psi), dtype=PRECISE, device=device) * DEGREE
         spread[codes == code] = width_ * DEGREE
     spread = torch.where(turn > 0, 8 * DEGREE, spread)
-    mask = (torch.arange(width, device=device) < lengths[:, None]).float()
+    mask = (torch.arange(width, device=device) < lengths[:, None]).to(PRECISE)
     return Layout(codes, centre, spread, turn, _affinity(codes, turn, generator), mask)
 
 
@@ -102,8 +106,8 @@ def _affinity(code, turn, generator: Generator) -> Float[Tensor, "b i i"]:
     b, n = code.shape
     segment = torch.cat([code[:, :1] * 0, (code[:, 1:] != code[:, :-1]).cumsum(1)], 1)
     draw = torch.rand(b, n, n, generator=generator, device=code.device)
-    draw = 3 * (draw + draw.transpose(1, 2) > 1.2)
-    strand = (code == STRAND).float()
+    draw = 3 * (draw + draw.transpose(1, 2) > 1.2).to(PRECISE)
+    strand = (code == STRAND).to(PRECISE)
     both = torch.einsum("bi,bj->bij", strand, strand)
     pick = segment[:, :, None] * n + segment[:, None]
     return (0.3 + draw.flatten(1).gather(1, pick.flatten(1)).view(b, n, n)) * (1 + both) / 1.5
@@ -111,7 +115,7 @@ def _affinity(code, turn, generator: Generator) -> Float[Tensor, "b i i"]:
 
 def _draw_basins(shape: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
     """Basin centres (φ, ψ) [*shape, 2] and spreads [*shape], radians, for loop residues."""
-    table = torch.tensor(BASINS, device=generator.device)
+    table = torch.tensor(BASINS, dtype=PRECISE, device=generator.device)
     index = torch.rand(shape, generator=generator, device=generator.device)
     index = (index[..., None] > table[:, 0].cumsum(0)[:-1]).sum(-1)
     return table[index][..., 1:3] * DEGREE, table[index][..., 3] * DEGREE
@@ -163,14 +167,14 @@ def collapse(
     energy, device = CoarseEnergy(layout), layout.home.device
     b, n = layout.code.shape
     home = layout.home.clone()
-    noise = torch.randn(b, n, 2, generator=generator, device=device)
+    noise = torch.randn(b, n, 2, generator=generator, device=device, dtype=PRECISE)
     torsion = home + layout.spread[..., None] * noise
     x = backbone_sites(build_poses(torsion[..., 0], torsion[..., 1]), torsion[..., 1])[:, :, :4]
     now = energy(x[:, :, CB])
     mobile = (layout.code == LOOP) * layout.mask * torch.where(layout.turn > 0, 0.3, 1.0)
     sites = torch.multinomial(mobile, steps, replacement=True, generator=generator)
     centres, spreads = _draw_basins((steps, b), generator)
-    noise = torch.randn(steps, b, 2, generator=generator, device=device)
+    noise = torch.randn(steps, b, 2, generator=generator, device=device, dtype=PRECISE)
     far = centres + spreads[..., None] * noise
     uniform = torch.rand(2, steps, b, generator=generator, device=device)
     row, index = torch.arange(b, device=device), torch.arange(n, device=device)
@@ -200,7 +204,7 @@ def collapse(
 
 def _rotation(axis: Float[Tensor, "*n 3"], angle: Float[Tensor, "*n"]) -> Float[Tensor, "*n 3 3"]:
     """Rotation about a unit vector (Rodrigues)."""
-    one = torch.eye(3, device=axis.device)
+    one = torch.eye(3).to(axis)
     cross = torch.linalg.cross(one.expand(*angle.shape, 3, 3), axis[..., None, :])  # @ v: axis x v
     angle = angle[..., None, None]
     return one + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
@@ -223,10 +227,10 @@ def relax(
     b, n = layout.code.shape
     mask, strand = layout.mask, layout.mask * (layout.code == STRAND)
     left, right = [p[0] for p in PAIRS], [p[1] for p in PAIRS]
-    closest = torch.tensor([p[2] ** 2 for p in PAIRS], device=mask.device)[:, None, None, None]
+    closest = torch.tensor([p[2] ** 2 for p in PAIRS]).to(mask)[:, None, None, None]
     apart = (torch.arange(n)[:, None] - torch.arange(n)).abs().to(mask.device)
     pair = torch.einsum("bi,bj->bij", mask, mask)
-    far, bond = pair * (apart >= 2), torch.einsum("bi,bj->bij", strand, strand) * (apart >= 3)
+    far, bond = 2 * pair * (apart >= 2), torch.einsum("bi,bj->bij", strand, strand) * (apart >= 3)
     contact = layout.affinity * pair * (apart >= 4)
     stiff = 0.1 / layout.spread.square()[..., None]
     count, target = mask.sum(1)[:, None, None], radius_target(mask)
@@ -236,11 +240,11 @@ def relax(
         x = backbone_sites(poses, torsion[..., 1])
         p, q = x[:, :, left].permute(2, 0, 1, 3), x[:, :, right].permute(2, 0, 1, 3)
         square = squared_distances(p.flatten(0, 1), q.flatten(0, 1)).view(len(PAIRS), b, n, n)
-        slope = (square - closest).clamp(-20, 0) * (2 * far)  # d energy / d square
+        slope = (square - closest).clamp_(-20, 0).mul_(far)  # d energy / d square
         slope[0] += 0.02 * ((square[0] > 30) & (square[0] < 100)) * contact
         slope[2] += 1.0 * (-square[2] / 12).exp() * bond
-        on_p = slope.sum(-1, keepdim=True) * p - slope @ q
-        on_q = slope.sum(-2).unsqueeze(-1) * q - slope.transpose(-1, -2) @ p
+        on_p = (slope.sum(-1, keepdim=True) * p).sub_(slope @ q)
+        on_q = (slope.sum(-2).unsqueeze(-1) * q).sub_(slope.transpose(-1, -2) @ p)
         force = torch.zeros_like(x)  # of the energy's gradient, per atom
         for i in range(len(PAIRS)):
             force[:, :, left[i]] += on_p[i]

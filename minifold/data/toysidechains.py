@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from minifold.data.backbone import DEGREE
 from minifold.data.residues import CHI_MASK, RESTYPES
-from minifold.data.toyfolds import squared_distances
+from minifold.data.toyfolds import PRECISE, squared_distances
 from minifold.model import atoms
 from minifold.model.rigid import Rigid
 
@@ -63,9 +63,9 @@ def draw_chi(
     proline = (aatype == RESTYPES.index("P"))[..., None, None]
     uniform = torch.where(proline, uniform[..., :1, :], uniform)  # its ring closes: χ2 follows χ1
     rotamer = (uniform > chance.cumsum(-1)[..., :2]).sum(-1, keepdim=True)
-    noise = torch.randn(*aatype.shape, 4, generator=generator, device=device)
+    noise = torch.randn(*aatype.shape, 4, generator=generator, device=device, dtype=PRECISE)
     chi = CENTRE.to(device)[aatype].gather(-1, rotamer)[..., 0] + SPREAD.to(device)[aatype] * noise
-    return chi * torch.as_tensor(CHI_MASK, device=device, dtype=chi.dtype)[aatype]
+    return (chi * torch.as_tensor(CHI_MASK, device=device)[aatype]).float()
 
 
 def place_atoms(
@@ -80,6 +80,7 @@ def place_atoms(
 
     Every residue draws a few side chains and takes, in turn, the one that has most room.
     """
+    poses, torsion, mask = poses.float(), torsion.float(), mask.float()
     chosen = aatype[..., None].expand(*aatype.shape, CANDIDATES)
     drawn = [draw_chi(aatype, structure, generator) for _ in range(CANDIDATES)]
     angles = torch.cat([torch.full_like(torsion[..., :1], torch.pi), torsion], -1)
@@ -105,8 +106,8 @@ def _roomiest(
 ) -> Int[Tensor, "b i"]:
     """Choice among k side chains: even and odd residues in turn, twice."""
     b, n, k = atom14.shape[:3]
-    exists = atoms.lookup("ATOM14_MASK", aatype) * mask[..., None]
-    ca = poses[..., :3, 3]
+    atom14, ca = atom14.to(PRECISE), poses[..., :3, 3].to(PRECISE)
+    exists = atoms.lookup("ATOM14_MASK", aatype).to(PRECISE) * mask[..., None]
     apart = squared_distances(ca, ca) + 1e6 * (1 - mask[:, None])
     apart = apart + 1e9 * torch.eye(n, device=ca.device)
     near = apart.topk(min(NEIGHBOURS, n - 1), largest=False).indices
@@ -119,7 +120,8 @@ def _roomiest(
         others = now[row[..., None], there].flatten(0, 1).flatten(1, 2)
         other_exists = exists[row[..., None], there].flatten(0, 1).flatten(1)
         square = squared_distances(atom14[:, mine, :, 5:].flatten(0, 1).flatten(1, 2), others)
-        hurt = torch.bmm((TOUCH**2 - square).clamp(0, 20), other_exists[..., None])[..., 0]
+        overlap = square.neg_().add_(TOUCH**2).clamp_(0, 20)
+        hurt = torch.bmm(overlap, other_exists[..., None])[..., 0]
         hurt = hurt.view(b, len(mine), k, -1) * exists[:, mine, None, 5:]
         choice[:, mine] = hurt.sum(-1).argmin(-1)
     return choice

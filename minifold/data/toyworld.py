@@ -92,7 +92,8 @@ class ToyWorld:
     """Endless toy proteins: example n of a seed is always the same, however it is asked for.
 
     Examples are made in blocks of `block`; a block has its own random numbers, from the seed and
-    its number. The same seed gives other proteins on another device, or with other dials. A larger
+    its number. The same seed gives the same proteins on every CPU (they are
+    made in float64), others on another device, or with other dials. A larger
     block is faster on a GPU.
 
     Raises:
@@ -171,8 +172,9 @@ class ToyWorld:
             2, partners.clamp(min=0), (partners >= 0).long()
         )
         return ToyExamples(
-            aatype, tokens, deletions, row_mask, layout.mask, positions, atom_mask, torsions,
-            couplings=paired.clamp(0, 1).float(), structure=layout.code,
+            aatype, tokens, deletions, row_mask, layout.mask.float(),
+            positions, atom_mask, torsions, couplings=paired.clamp(0, 1).float(),
+            structure=layout.code,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -202,9 +204,9 @@ class ToyWorld:
         Not burial: a profile that shows it gives the fold away without covariation.
         """
         bias = toyfamilies.PROPENSITY.to(self.device)[layout.code]
-        left_handed = (torsion[..., 0] > 0).float()[..., None]
+        left_handed = torsion[..., :1] > 0
         bias = bias + left_handed * toyfamilies.LEFT_HANDED.to(self.device)
-        noise = torch.randn(bias.shape, generator=generator, device=self.device)
+        noise = torch.randn(bias.shape, generator=generator, device=self.device, dtype=bias.dtype)
         noise = noise * torch.rand(*bias.shape[:2], 1, generator=generator, device=self.device)
         background = toyfamilies.LOG_BACKGROUND.to(self.device)
         return 0.15 * background + self.noise * noise + self.profile * bias
