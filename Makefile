@@ -23,7 +23,8 @@ demo: $(READY)  ## train a small model on the proteins in data/, fold them, writ
 
 test: lint  ## lint, all tests, then every notebook run again and compared with its stored output
 	$(TEST_ENV) $(BIN)/python -m pytest tests -q -n $(JOBS)
-	$(TEST_ENV) $(BIN)/python -m pytest notebooks -q -n $(JOBS) --dist loadscope --nbval --nbval-current-env
+	$(TEST_ENV) $(BIN)/python -m pytest notebooks -q -n $(JOBS) --dist loadscope \
+	  --nbval --nbval-current-env --nbval-sanitize-with scripts/nbval.cfg
 
 lab: $(LAB)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

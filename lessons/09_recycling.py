@@ -737,7 +737,8 @@ def practise(recycles, seed, steps=32):
     model = AlphaFold(config)
     model.load_state_dict(EARLY.state_dict())
     source = ToyFamilies(config, length=24, depth=32, held_out=1, seed=70 + seed)
-    settings = replace(TOY, steps=steps, warmup=8, learning_rate=7e-4, ema=0.97, evaluations=1)
+    settings = replace(TOY, steps=steps, trunk_first=0.0, warmup=8, learning_rate=7e-4)
+    settings = replace(settings, ema=0.97, evaluations=1)
     with tempfile.TemporaryDirectory() as folder:
         return Trainer(model, source, settings, folder).run(quiet=True).eval()
 
@@ -751,7 +752,7 @@ after["32 steps more, no recycling"] = cycle_scores(control, BATCH, 7)
 for k, model in enumerate(practised):
     after[f"32 steps more, 0 to 3 recycles ({k + 1})"] = cycle_scores(model, BATCH, 7)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 figure, ax = plt.subplots(figsize=(7.4, 3.2))
 for (name, scores), color in zip(after.items(), (style.GREY, style.ORANGE, style.BLUE, style.SKY)):
     mean, error = mean_and_error(scores)
