@@ -38,11 +38,12 @@ SCORES = ("precision", "lddt_ca", "lddt_long", "rmsd_ca", "mirrored")
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that is changed: fields of the config or of the loss, or modules left out."""
+    """One thing that is changed: fields of config, settings or loss, or modules left out."""
 
     group: str
     name: str
     config: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
     loss: dict = field(default_factory=dict)
     without: tuple[str, ...] = ()  # modules of a pair stack
     seed: int = 1
@@ -64,6 +65,10 @@ VARIANTS = (
     Variant("first frames", "all in one point", {"start": "black_hole"}),
     Variant("first frames", "on a line", {"start": "line"}),
     Variant("recycling", "trained with 0 or 1", {"recycles": 1}),
+    *(
+        Variant("trunk alone at first", f"{share:.0%} of the time", settings={"trunk_first": share})
+        for share in (0.0, 0.35, 0.6)
+    ),
     *(
         Variant("losses", f"without {name}", loss={name: 0.0})
         for name in (
@@ -88,9 +93,8 @@ def train(variant: Variant, minutes: float, out: Path) -> dict:
     if done.is_file():
         return json.loads(done.read_text())
     config = preset("nano").replace(**variant.config)
-    settings = replace(
-        TOY, minutes=minutes, seed=variant.seed, loss=replace(TOY.loss, **variant.loss)
-    )
+    settings = replace(TOY, minutes=minutes, seed=variant.seed, **variant.settings)
+    settings = replace(settings, loss=replace(TOY.loss, **variant.loss))
     torch.manual_seed(variant.seed)
     source = ToyFamilies(config, seed=variant.seed)
     trainer = Trainer(AlphaFold(config), source, settings, folder)
