@@ -65,6 +65,9 @@ class Config:
     # where frames start; ours: "line", 1.5 Å apart along the x axis, or "distances", where the
     # distogram and predicted torsions put them
     start: str = "black_hole"
+    settle: bool = (
+        False  # ours: move the predicted Cα atoms to possible distances (not in training)
+    )
 
     # Heads (supplement 1.9)
     distogram_bins: int = 64

@@ -25,7 +25,7 @@ from minifold.training import fape, losses, metrics
 from tests.conftest import ROOT
 
 CONFIG = preset("nano").replace(pae=True)
-EVERYTHING = dataclasses.replace(losses.FINE_TUNING, smooth_lddt=1.0, fape_local=1.0)
+EVERYTHING = dataclasses.replace(losses.FINE_TUNING, smooth_lddt=1.0, fape_local=1.0, geometry=1.0)
 CA = 1
 
 
@@ -134,6 +134,7 @@ def test_a_perfect_structure_has_no_structure_loss():
     assert float(parts["fape_sidechain"]) < 0.04  # ideal bond lengths against the real ones
     assert float(parts["chi"]) < 1e-6 and float(parts["angle_norm"]) < 1e-5
     assert float(parts["violation"]) < 0.02
+    assert float(parts["geometry"]) < 1e-3
     assert float(parts["smooth_lddt"]) == pytest.approx(0.196, abs=0.001)
     wrong = losses.loss(make_output(batch), batch, EVERYTHING)
     for name in (
@@ -143,6 +144,7 @@ def test_a_perfect_structure_has_no_structure_loss():
         "angle_norm",
         "violation",
         "smooth_lddt",
+        "geometry",
     ):
         assert float(wrong[name]) > 1.5 * float(parts[name]) + 0.01, name
 
@@ -193,10 +195,33 @@ def test_local_fape_sees_neighbours_only():
     assert across == pytest.approx(step * 2 * (1 + 2 + 3 + 4) / pairs, rel=0.05)
 
 
+def test_geometry_by_hand():
+    """A straight chain of four, 3.8 Å apart: bonds, clashes and the radius of gyration."""
+    x = torch.arange(4.0)[None, :, None] * torch.tensor([3.8, 0, 0])
+    mask, index = torch.ones(1, 4), torch.arange(4)[None]
+
+    def geometry(y: torch.Tensor, index: torch.Tensor = index) -> float:
+        return losses.geometry_loss(y[None], x, mask, index).item()
+
+    assert geometry(x) == pytest.approx(0.0, abs=1e-5)
+    assert geometry(-x + 7) == pytest.approx(0.0, abs=1e-5)  # moved and turned
+    # doubled: every bond 3.8 Å too long, no clash, the radius 3.8 √(5/4) instead of half of it
+    assert geometry(2 * x) == pytest.approx(3.8 + 3.8 * 1.25**0.5, abs=1e-4)
+    # the last one laid upon the second: its bond is right; it is 4.2 Å too near to the second and
+    # 0.4 Å to the first, for four residues; the radius is that of (0, 1, 2, 1)
+    back = x[:, [0, 1, 2, 1]]
+    expected = (4.2 + 0.4) / 4 + 3.8 * (1.25**0.5 - 0.5**0.5)
+    assert geometry(back) == pytest.approx(expected, abs=1e-2)
+    # across a gap in the numbers there is no bond, and no nearest distance but the true one
+    stretched = torch.cat([x[:, :2], x[:, 2:] + torch.tensor([1.0, 0, 0])], 1)
+    gap = torch.tensor([[0, 1, 8, 9]])
+    assert geometry(stretched) - geometry(stretched, gap) == pytest.approx(1 / 3, abs=1e-4)
+
+
 def test_default_weights_are_initial_training():
     batch = make_batch()
     parts = losses.loss(make_output(batch), batch)
-    assert "violation" not in parts and "smooth_lddt" not in parts
+    assert not {"violation", "smooth_lddt", "fape_local", "geometry"} & set(parts)
     without = dataclasses.replace(batch, true_msa=None, bert_mask=None)
     output = dataclasses.replace(make_output(batch), pae_logits=None)
     assert set(parts) - set(losses.loss(output, without)) == {"masked_msa", "pae"}
@@ -590,6 +615,12 @@ def test_gradient_of_smooth_lddt():
     x, y = torch.randn(2, 1, 6, 3) * 4, torch.randn(1, 6, 3, dtype=torch.float64) * 4
     mask = torch.tensor([[1.0, 1, 1, 1, 1, 0]], dtype=torch.float64)
     gradcheck(lambda x: losses.smooth_lddt_loss(x, y, mask), x)
+
+
+def test_gradient_of_geometry():
+    x, y = torch.randn(2, 1, 6, 3) * 4, torch.randn(1, 6, 3, dtype=torch.float64) * 4
+    mask = torch.tensor([[1.0, 1, 1, 1, 1, 0]], dtype=torch.float64)
+    gradcheck(lambda x: losses.geometry_loss(x, y, mask, torch.arange(6)[None]), x)
 
 
 def test_gradients_of_heads():

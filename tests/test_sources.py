@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from minifold.config import preset
+from minifold.data.structures import Chain
 from minifold.errors import BadInput
-from minifold.training.runs import as_table
-from minifold.training.sources import Proteins, read_examples
+from minifold.training.runs import as_table, train
+from minifold.training.sources import SIMILAR, Example, Proteins, held_out_beside, read_examples
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = preset("nano").replace(
@@ -41,3 +45,32 @@ def test_a_few_proteins_are_learnt_with_unclamped_fape():
 
     assert clamped() == 0.0
     assert 0.75 < clamped(clamped_fraction=0.9) < 1.0
+
+
+def test_many_proteins_are_drawn_with_others_of_similar_length():
+    """A batch is padded to its longest. Every protein has its turn."""
+    examples = []
+    for n in range(20, 20 + 2 * SIMILAR):
+        zeros = np.zeros((n, 37, 3), np.float32), np.zeros((n, 37), np.float32)
+        index = np.arange(n, dtype=np.int32)
+        examples.append(Example(Chain("A" * n, *zeros, index, np.zeros(n, np.float32))))
+    source = Proteins(examples[::-1], TINY.replace(crop=1000))
+    seen = set()
+    for step in range(300):
+        lengths = source.batch(step, 4).seq_mask.sum(1)
+        assert len(set(lengths.tolist())) == 4 and lengths.max() - lengths.min() < SIMILAR
+        seen |= set(lengths.tolist())
+    assert len(seen) == len(examples)
+
+
+def test_what_lies_beside_is_held_out(tmp_path):
+    """``minifold fetch --short-chains`` writes train and val; val is measured, not trained on."""
+    for part, name in (("train", "1l2y"), ("val", "1vii")):
+        (tmp_path / part).mkdir()
+        shutil.copy(DATA / "structures" / f"{name}.cif", tmp_path / part)
+    assert [x.chain.name for x in held_out_beside(tmp_path / "train")] == ["1VII"]
+    assert held_out_beside(tmp_path / "val") == [] == held_out_beside(DATA)
+    scores = train("nano", str(tmp_path / "train"), tmp_path / "out", steps=1, quiet=True)
+    assert set(scores) == {"model", "helix", "random walk"}
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["loss"]["geometry"] > 0

@@ -22,6 +22,7 @@ from minifold.model.atoms import frames_to_atom14, torsions_to_frames
 from minifold.model.ipa import InvariantPointAttention
 from minifold.model.primitives import LayerNorm, Linear
 from minifold.model.rigid import Rigid
+from minifold.model.settle import settle
 from minifold.model.start import fold_distances
 
 STARTS = ("black_hole", "line", "distances")
@@ -85,6 +86,8 @@ class StructureModule(nn.Module):
             angles.append(alpha)
             unnormalized.append(raw)
             T = T.stop_rotation_gradient()  # lines 19-21
+        if self.config.settle and not self.training:
+            frames[-1] = Rigid(frames[-1].R, settle(frames[-1].t, seq_mask.to(s.dtype)))
         alphas, backbones = torch.stack(angles), Rigid.stack(frames)
         types = aatype.expand(len(frames), *aatype.shape)
         frames8 = torsions_to_frames(backbones, alphas, types)  # line 24, all layers at once

@@ -49,6 +49,7 @@ class LossWeights:
     pae: float = 0.1
     smooth_lddt: float = 0.0  # ours, for small models
     fape_local: float = 0.0  # ours, likewise
+    geometry: float = 0.0  # ours: chains that hold together and keep their distance
     start_torsions: float = 1.0  # ours, for models whose frames start from distances
     # Multiply the total of each example by the root of its number of residues: so AlphaFold2 was
     # trained (supplement 1.9); the released code's total is without it, which is the default here.
@@ -75,7 +76,7 @@ def losses_per_example(
     """Every loss and their weighted sum ``total``, for each example.
 
     What costs much is left out if its weight is 0 (fape_sidechain, violation, smooth_lddt,
-    fape_local), and so is what the batch or the model does not have (masked_msa, pae).
+    fape_local, geometry), and so is what the batch or the model does not have (masked_msa, pae).
 
     Raises:
         BadInput: the batch has no true structure.
@@ -150,6 +151,11 @@ def structure_losses(
     if weights.smooth_lddt:
         ca, mask = truth.atom14[..., CA, :], truth.atom14_mask[..., CA]
         parts["smooth_lddt"] = smooth_lddt_loss(predicted.atom14[..., CA, :], ca, mask).mean(0)
+    if weights.geometry:
+        ca, mask = truth.atom14[..., CA, :], truth.atom14_mask[..., CA]
+        parts["geometry"] = geometry_loss(
+            predicted.atom14[..., CA, :], ca, mask, residue_index
+        ).mean(0)
     if predicted.start_angles is not None:
         parts["start_torsions"] = backbone_torsion_loss(
             predicted.start_angles, truth.torsions, truth.torsion_mask
@@ -252,6 +258,39 @@ def smooth_lddt_loss(
     error = (distances(predicted) - distance).abs()
     score = sum(torch.sigmoid(c - error) for c in LDDT_CUTOFFS) / len(LDDT_CUTOFFS)
     return 1 - (pairs * score).sum((-2, -1)) / (1e-10 + pairs.sum((-2, -1)))
+
+
+def geometry_loss(
+    predicted: Float[Tensor, "*l b n 3"],
+    true: Float[Tensor, "b n 3"],
+    mask: Float[Tensor, "b n"],
+    residue_index: Int[Tensor, "b n"],
+    nearest: float = 4.2,
+) -> Float[Tensor, "*l b"]:
+    """How far Cα atoms are from a chain that could exist, in Å: 0 for the truth.
+
+    Not part of AlphaFold2; off by default. The sum of three means: the error of the distance
+    between neighbours in the chain; how much two others come nearer than ``nearest`` Å (or than in
+    the truth, if that is less), over all pairs, per residue; the error of the radius of gyration,
+    which falls where a model that does not know a fold places everything in the middle.
+    """
+
+    def distances(x: Tensor) -> Tensor:
+        return (1e-6 + (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1)).sqrt()
+
+    def radius(x: Tensor) -> Tensor:
+        w = (mask / mask.sum(-1, keepdim=True).clamp(min=1))[..., None]
+        square = (x - (w * x).sum(-2, keepdim=True)).square()
+        return (1e-6 + (w * square).sum((-2, -1))).sqrt()
+
+    pairs = mask[:, :, None] * mask[:, None, :]
+    apart = residue_index[:, None, :] - residue_index[:, :, None]
+    seen, wanted = distances(predicted), distances(true)
+    bonds = pairs * (apart == 1)
+    bond = (bonds * (seen - wanted).abs()).sum((-2, -1)) / bonds.sum((-2, -1)).clamp(min=1)
+    overlap = (wanted.clamp(max=nearest) - seen).clamp(min=0) * pairs * (apart >= 2)
+    clash = overlap.sum((-2, -1)) / mask.sum(-1).clamp(min=1)
+    return bond + clash + (radius(predicted) - radius(true)).abs()
 
 
 # ------------------------------------------------------------------ heads

@@ -24,6 +24,9 @@ from minifold.training.metrics import contact_precision, lddt, rmsd
 CA = ATOM_INDEX["CA"]
 STRUCTURES = (".cif", ".mmcif", ".pdb", ".ent")
 ALIGNMENTS = (".a3m", ".sto", ".stockholm", ".afa")
+SIMILAR = (
+    64  # a batch is drawn from so many proteins of similar length: it is padded to its longest
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Proteins:
             raise BadInput("there is no protein to train on")
         self.examples, self.config, self.seed = list(examples), config, seed
         self.clamped_fraction = clamped_fraction
+        self.by_length = np.argsort([len(x.chain.sequence) for x in self.examples], kind="stable")
         letters = " ".join(example.chain.sequence for example in self.examples)
         self.data = (
             f"proteins ({len(self.examples)} chains, checksum {crc32(letters.encode()):08x})"
@@ -80,7 +84,12 @@ class Proteins:
     def batch(self, step: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
         count = len(self.examples)
-        order = np.concatenate([rng.permutation(count) for _ in range(-(-size // count))])[:size]
+        pool = np.arange(count)
+        if count > SIMILAR:
+            start = np.clip(rng.integers(count) - SIMILAR // 2, 0, count - SIMILAR)
+            pool = self.by_length[start : start + SIMILAR]
+        draws = [rng.permutation(pool) for _ in range(-(-size // len(pool)))]
+        order = np.concatenate(draws)[:size]
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         parts = []
         for k in order:
@@ -150,3 +159,12 @@ def read_examples(folder: str | Path) -> list[Example]:
     alignments = [read_alignment(path) for path in files if path.suffix in ALIGNMENTS]
     by_query = {alignment.query: alignment for alignment in alignments}
     return [Example(chain, by_query.get(chain.sequence)) for chain in chains]
+
+
+def held_out_beside(folder: str | Path) -> list[Example]:
+    """What lies in ``val`` beside a folder named ``train``; nothing if that is not how it is."""
+    folder = Path(folder).resolve()
+    beside = folder.with_name("val")
+    if folder.name != "train" or not beside.is_dir():
+        return []
+    return read_examples(beside)
