@@ -192,7 +192,7 @@ HYDROPATHY, CHARGE = FEATURES[:, 2].numpy(), FEATURES[:, 0].numpy()
 
 def test_right_squeeze(capsys):
     check("squeeze", lambda: np.stack([HYDROPATHY, CHARGE], axis=1))
-    assert capsys.readouterr().out.startswith("✓ squeeze: a mean precision of 0.8")
+    assert capsys.readouterr().out.startswith("✓ squeeze: a mean precision of 0.9")
     check("squeeze", lambda: FEATURES[:, [1, 4]])  # a tensor: size, polar
     check("squeeze", lambda: np.stack([HYDROPATHY, CHARGE], axis=1).tolist())
 

@@ -242,7 +242,7 @@ def test_bounds_hold():
 
 
 def test_wrong_completion():
-    wrong_with("completion", middle, "mean error 1.49.*the target is 1.42")
+    wrong_with("completion", middle, "mean error 1.44.*the target is 1.37")
     wrong_with("completion", lambda seen, known: seen, "mean error")
     wrong_with("completion", lambda seen, known: None, "NoneType")
     wrong_with("completion", lambda seen, known: seen[:3], r"shape \(3, 20\)")

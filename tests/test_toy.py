@@ -11,12 +11,12 @@ from minifold.data.residues import aatype_to_sequence
 from minifold.data.toyworld import ToyWorld
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
+from minifold.predict import load
 from minifold.training.controls import compare, foreign, hide
 from minifold.training.losses import loss
 from minifold.training.sources import precision_of
 from minifold.training.toy import LOGGED, ToyFamilies
 from minifold.training.toyscores import family_scores, summary
-from tests.small import randomise
 
 TINY = preset("nano").replace(
     c_m=16, c_z=16, c_s=32, evoformer_blocks=1, structure_layers=1, max_msa=4, max_extra_msa=4,
@@ -128,7 +128,7 @@ def test_true_distances_have_the_best_contact_precision(toy):
 
 
 def test_scores_keep_the_order_of_the_examples(toy):
-    model = randomise(AlphaFold(TINY))  # untrained, all distances are alike: no order at all
+    model = load("toy-nano-early")  # untrained, a rounding error may choose between two folds
     together = family_scores(model, toy.held_out)
     for k, example in enumerate(toy.held_out):
         alone = family_scores(model, [example])

@@ -182,7 +182,7 @@ class ToyWorld:
         """Cα atoms (Å) of the proteins of a block, without their families: twice as fast."""
         layout, _, poses, _ = self._fold_block(number)
         lengths = layout.mask.sum(1).int().tolist()
-        return [p[:n, :3, 3].cpu().numpy() for p, n in zip(poses, lengths)]
+        return [p[:n, :3, 3].float().cpu().numpy() for p, n in zip(poses, lengths)]
 
     def _fold_block(self, number: int):
         """Layout, torsions and poses of a block, and the generator for what comes after them."""
