@@ -27,7 +27,7 @@ from minifold.training import baselines
 from minifold.training.controls import floor_scores, hide
 from minifold.training.loop import Trainer, hardware
 from minifold.training.runs import TOY
-from minifold.training.toy import ToyFamilies
+from minifold.training.toy import ToyFamilies, newborn
 from minifold.training.toyscores import family_scores, summary
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ def train(variant: Variant, minutes: float, out: Path) -> dict:
     settings = replace(settings, loss=replace(TOY.loss, **variant.loss))
     torch.manual_seed(variant.seed)
     source = ToyFamilies(config, seed=variant.seed)
-    trainer = Trainer(AlphaFold(config), source, settings, folder)
+    trainer = Trainer(newborn(config), source, settings, folder)
     for model in (trainer.model, trainer.average):
         leave_out(model, variant.without)
     if (folder / "checkpoint.pt").is_file():

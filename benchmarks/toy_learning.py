@@ -20,13 +20,12 @@ import torch
 
 from minifold.config import preset
 from minifold.data.toyworld import ToyWorld
-from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
 from minifold.training.controls import CONTROLS, compare, hide
 from minifold.training.loop import Trainer, hardware
 from minifold.training.runs import TOY
 from minifold.training.sources import Example
-from minifold.training.toy import ToyFamilies
+from minifold.training.toy import ToyFamilies, newborn
 from minifold.training.toyscores import SCORES, family_scores, summary
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +43,7 @@ def train(control: str, minutes: float, seed: int, folder: Path) -> tuple[Traine
     config = preset("nano")
     source = ToyFamilies(config, seed=seed, control=control)
     torch.manual_seed(seed)
-    trainer = Trainer(AlphaFold(config), source, replace(TOY, minutes=minutes, seed=seed), folder)
+    trainer = Trainer(newborn(config), source, replace(TOY, minutes=minutes, seed=seed), folder)
     if (folder / "checkpoint.pt").is_file():
         trainer.resume()
     trainer.run()

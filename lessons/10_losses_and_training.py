@@ -144,7 +144,7 @@ untrained = AlphaFold(NANO).eval()
 BATCH = features(EXAMPLES, NANO)
 WEIGHTS = LossWeights(violation=1.0)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 FEW = BATCH.map(lambda x: x[:8])
 with torch.no_grad():
     first = losses_per_example(untrained(FEW, recycles=0), FEW, WEIGHTS)

@@ -15,7 +15,7 @@ from minifold.predict import load
 from minifold.training.controls import compare, foreign, hide
 from minifold.training.losses import loss
 from minifold.training.sources import precision_of
-from minifold.training.toy import LOGGED, ToyFamilies
+from minifold.training.toy import LOGGED, ToyFamilies, newborn
 from minifold.training.toyscores import family_scores, summary
 
 TINY = preset("nano").replace(
@@ -113,6 +113,19 @@ def test_another_alignment_keeps_the_query():
     assert mixed.query == one.alignment.query and mixed.depth == two.alignment.depth
     n = min(mixed.tokens.shape[1], two.alignment.tokens.shape[1])
     assert (mixed.tokens[1:, :n] == two.alignment.tokens[1:, :n]).all()
+
+
+def test_the_outer_products_of_a_newborn_are_heard_at_once():
+    """AlphaFold2's are zeros, whatever the alignment says. Nothing else begins in another way."""
+    torch.manual_seed(0)
+    m, mask = torch.randn(1, 8, 6, TINY.c_m), torch.ones(1, 8, 6)
+    for make, heard in ((AlphaFold, False), (newborn, True)):
+        z = make(TINY).trunk.evoformer.stack.blocks[0].outer_product(m, mask)
+        assert (z.std() > 0.1) == heard
+    model = newborn(TINY)
+    zeros = {name for name, p in AlphaFold(TINY).named_parameters() if not p.any()}
+    others = {name for name, p in model.named_parameters() if not p.any()}
+    assert zeros - others == {"trunk.evoformer.stack.blocks.0.outer_product.output.weight"}
 
 
 def test_true_distances_have_the_best_contact_precision(toy):

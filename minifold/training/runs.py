@@ -27,7 +27,7 @@ from minifold.training.sources import (
     held_out_beside,
     read_examples,
 )
-from minifold.training.toy import ToyFamilies
+from minifold.training.toy import ToyFamilies, newborn
 from minifold.training.toyscores import summary
 
 CA = ATOM_INDEX["CA"]
@@ -40,27 +40,31 @@ SEVEN = Settings(
     loss=LossWeights(fape_backbone=1.0, masked_msa=0.1, smooth_lddt=1.0),
 )
 
-# Families of the toy world: many small steps. The distogram must count, as it teaches contacts and
-# FAPE drowns it at its usual weight; at first it learns alone. Side chains are placed by their
-# torsions: the FAPE of all atoms would double the time of the structure module.
+# Families of the toy world: many small steps, and bold ones in the trunk. The distogram must count,
+# as it teaches contacts and FAPE drowns it at its usual weight; at first it learns alone. Side
+# chains are placed by their torsions: the FAPE of all atoms would double the structure's time.
 TOY = Settings(
     batch=4,
-    learning_rate=2e-3,
-    structure_rate=1.5,
+    learning_rate=8e-3,
+    structure_rate=0.375,
+    warmup=20,
     ema=0.995,
     bfloat16=True,
-    trunk_first=0.15,
+    trunk_first=0.35,
     loss=LossWeights(
         fape_backbone=2.0,
         fape_sidechain=0.0,
         fape_local=0.5,
         start_torsions=3.0,
         smooth_lddt=1.0,
-        distogram=3.0,
+        distogram=12.0,
         masked_msa=0.1,
         plddt=0.1,
     ),
 )
+
+# What has learnt already must not be thrown about.
+LEARNT = {"trunk_first": 0.0, "learning_rate": 2e-3, "structure_rate": 1.5}
 
 # Real short proteins, mostly single sequences, to fold unseen ones: many small steps. A sequence
 # alone tells helix, strand and size, not the fold, and clamped FAPE asks for no more. Smooth lDDT
@@ -134,10 +138,10 @@ def train(
             clamped = SHORT_CLAMPED if held_out else 0.0
             source = Proteins(read_examples(data), config, held_out, seed, clamped)
         torch.manual_seed(seed)
-        model = AlphaFold(config)
+        model = newborn(config) if toy else AlphaFold(config)
         if trained:
             model.load_state_dict(trained.state_dict())
-            settings = replace(settings, trunk_first=0.0)
+            settings = replace(settings, **(LEARNT if toy else {}))
         trainer = Trainer(model, source, settings, folder, where)
         if resume:
             trainer.resume()

@@ -26,6 +26,19 @@ SPACING = 16  # blocks between two uses of a family
 MULTIPLE = 8  # lengths are padded to one: kernels prepare themselves for every new shape anew
 
 
+def newborn(config: Config) -> AlphaFold:
+    """An untrained model whose outer products are random numbers instead of zeros (deviation D39).
+
+    As in AlphaFold2, the last matrix of all other layers is 0. If that of the outer product is, it
+    learns only once the distogram listens to it, and the distogram has nothing to listen to before
+    the outer product has learnt: hundreds of steps go by until contacts are seen.
+    """
+    model = AlphaFold(config)
+    for block in model.trunk.evoformer.stack.blocks:
+        torch.nn.init.normal_(block.outer_product.output.weight)
+    return model
+
+
 class ToyFamilies:
     """Families of the toy world; families of another seed are held out.
 
