@@ -52,21 +52,22 @@ def train(control: str, minutes: float, seed: int, folder: Path) -> tuple[Traine
     return trainer, facts
 
 
-def one_seed(seed: int, minutes: float, count: int, out: Path) -> dict[str, dict]:
+def one_seed(seed: int, minutes: float, count: int, out: Path, twins: bool) -> dict[str, dict]:
     """All rows of one seed: {predictor: {"all": scores, "new": scores of the newer half}}."""
     out = out / f"{minutes:g}-minutes"
-    done = out / f"seed{seed}-{count}.json"
+    done = out / f"seed{seed}-{count}{'-twins' * twins}.json"
+    controls = CONTROLS if twins else CONTROLS[:1]
     if done.is_file():
         return json.loads(done.read_text())
     facts, folds = {}, None
-    for control in CONTROLS:
+    for control in controls:
         trainer, facts[control] = train(control, minutes, seed, out / f"seed{seed}-{control}")
         if control == "none":
             folds = list(trainer.source.folds(trainer.step, TOY.batch))
     examples = fresh_families(seed, count)
     model = load(str(out / f"seed{seed}-none" / "weights.safetensors"))
     rows, novelty = compare(model, examples, folds, seed)
-    for control in CONTROLS[1:]:
+    for control in controls[1:]:
         twin = load(str(out / f"seed{seed}-{control}" / "weights.safetensors"))
         hidden = [hide(x, control, seed + k) for k, x in enumerate(examples)]
         rows[f"twin trained on {control}"] = family_scores(twin, hidden)
@@ -88,7 +89,8 @@ ABOUT = """# Learning to fold in the toy world
 
 Preset `nano` from scratch: {minutes:g} CPU minutes for each training, in which families are made,
 learnt from and measured. {families} fresh families for each seed, of 32 to 48 residues and 64
-sequences. A cell is the mean over the seeds {seeds}, with the smallest and the largest.
+sequences. A cell is the mean over the seeds {seeds}, with the smallest and the largest; of twins,
+that are trained without covariation, over the seeds {twins}.
 `precision`: contacts, top L/2, |i-j| >= 6. `lddt_long`: pairs with |i-j| >= 6. `rmsd_ca`: median,
 Å. `mirrored`: share of predictions that are nearer to the mirror image of the truth.
 
@@ -118,6 +120,7 @@ def write(results: dict[int, dict], minutes: float, command: str) -> None:
         minutes=minutes,
         families=next(iter(facts.values()))["families"],
         seeds=", ".join(str(seed) for seed in results),
+        twins=", ".join(str(s) for s, f in facts.items() if len(f["trainings"]) > 1),
         all=_table(results, "all"),
         new=_table(results, "new"),
         distances=", ".join("{:.2f} / {:.2f} Å".format(*f["dRMSD"]) for f in facts.values()),
@@ -141,7 +144,7 @@ def _table(results: dict[int, dict], part: str) -> str:
     lines = ["| predictor | " + " | ".join(SCORES) + " |", "|---" * (len(SCORES) + 1) + "|"]
     for name in next(iter(results.values())):
         if name != "facts":
-            rows = [result[name][part] for result in results.values()]
+            rows = [result[name][part] for result in results.values() if name in result]
             cells = [_cell([row[key] for row in rows if key in row]) for key in SCORES]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -158,13 +161,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="CPU minutes of a training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--twins", type=int, help="how many of the seeds train twins too; all")
     parser.add_argument("--count", type=int, default=200, help="fresh families for each seed")
     parser.add_argument("--out", type=Path, default=Path("out/toy_learning"))
     a = parser.parse_args()
     torch.set_num_threads(1)
-    results = {seed: one_seed(seed, a.minutes, a.count, a.out) for seed in a.seeds}
+    twins = len(a.seeds) if a.twins is None else a.twins
+    results = {
+        seed: one_seed(seed, a.minutes, a.count, a.out, k < twins) for k, seed in enumerate(a.seeds)
+    }
     seeds = " ".join(str(seed) for seed in a.seeds)
     options = f"--minutes {a.minutes:g} --seeds {seeds} --count {a.count}"
+    options += f" --twins {twins}" if twins < len(a.seeds) else ""
     write(results, a.minutes, f"python -m benchmarks.toy_learning {options}")
 
 

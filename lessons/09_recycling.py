@@ -61,7 +61,7 @@ from minifold.training.controls import hide
 from minifold.training.fape import frame_aligned_point_error
 from minifold.training.loop import Trainer
 from minifold.training.metrics import evaluate, lddt
-from minifold.training.runs import TOY
+from minifold.training.runs import LEARNT, TOY
 from minifold.training.sources import Example
 from minifold.training.toy import HELD_OUT, ToyFamilies
 
@@ -737,8 +737,8 @@ def practise(recycles, seed, steps=32):
     model = AlphaFold(config)
     model.load_state_dict(EARLY.state_dict())
     source = ToyFamilies(config, length=24, depth=32, held_out=1, seed=70 + seed)
-    settings = replace(TOY, steps=steps, trunk_first=0.0, warmup=8, learning_rate=7e-4)
-    settings = replace(settings, ema=0.97, evaluations=1)
+    settings = replace(TOY, **LEARNT, steps=steps, warmup=8, ema=0.97, evaluations=1)
+    settings = replace(settings, learning_rate=7e-4)
     with tempfile.TemporaryDirectory() as folder:
         return Trainer(model, source, settings, folder).run(quiet=True).eval()
 

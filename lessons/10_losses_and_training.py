@@ -1353,12 +1353,13 @@ plt.show()
 # minifold's small models have some help here: before the first layer of the structure module, plain geometry lays the chain where the distogram and the predicted torsions put it ([DEVIATIONS.md](../DEVIATIONS.md), D27). AlphaFold2 starts with all residues in one point and learns this, too.
 
 # %%
+MIXTURE = replace(TOY.loss, distogram=3.0)  # as it was when toy-nano was trained
 for name in ("fape_backbone", "fape_sidechain", "chi", "distogram", "masked_msa", "plddt"):
     print(
-        f"{name:15s} AlphaFold2 {getattr(WEIGHTS, name):5g}   toy-nano {getattr(TOY.loss, name):5g}"
+        f"{name:15s} AlphaFold2 {getattr(WEIGHTS, name):5g}   toy-nano {getattr(MIXTURE, name):5g}"
     )
 only_ours = ("smooth_lddt", "fape_local", "start_torsions")
-print("only in small models:", {name: getattr(TOY.loss, name) for name in only_ours})
+print("only in small models:", {name: getattr(MIXTURE, name) for name in only_ours})
 
 
 # %%
@@ -1371,7 +1372,7 @@ def go_on(model, steps=40, rate=3e-4):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         some = [TRAINING[k] for k in rng.integers(256, size=4)]
         batch = features(some, model.config, 1000 * step)
-        loss = losses.loss(model(batch, recycles=0), batch, TOY.loss)["total"]
+        loss = losses.loss(model(batch, recycles=0), batch, MIXTURE)["total"]
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
