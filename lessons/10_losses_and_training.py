@@ -1210,7 +1210,7 @@ print(
 #
 # All pieces are there. We train a small AlphaFold2 from scratch, here and now, and ask it about families it has never seen. For the structure module there is no time (section 8), so our model ends after the Evoformer: preset `nano`, two blocks, distogram and hidden letters. 256 toy families of 32 residues with 32 sequences each, four at a time, 140 steps, a quarter of a minute.
 #
-# One thing is not AlphaFold2's. There, the last matrix of every layer starts at 0, which is kind to deep networks, and slow: the outer product mean cannot learn before the head listens, and the head has nothing to listen to before the outer product mean speaks. Our two outer products start with random numbers instead; in our trials that never hurt, and for some seeds it saved half of the steps. (Try it: leave out the loop in `fresh`.)
+# One thing is not AlphaFold2's. There, the last matrix of every layer starts at 0, which is kind to deep networks, and slow: the outer product mean cannot learn before the head listens, and the head has nothing to listen to before the outer product mean speaks. Our two outer products start with random numbers instead; in our trials that never hurt, and for some seeds it saved half of the steps. (Try it: leave out the loop in `fresh`. `minifold train --data toy` begins in the same way: [DEVIATIONS.md](../DEVIATIONS.md), D39.)
 #
 # ### What must it be compared with?
 #
