@@ -58,7 +58,7 @@ TOY = Settings(
         start_torsions=3.0,
         smooth_lddt=1.0,
         distogram=12.0,
-        masked_msa=0.1,
+        masked_msa=0.5,
         plddt=0.1,
     ),
 )
