@@ -392,7 +392,8 @@ By length and by class, lDDT-Cα of the model and of threading:
 
 {groups}
 
-Families with alignments. **These chains, or their relatives, were trained on**, with alignment:
+Families with alignments. **These chains were trained on**, with alignment; no held-out chain has
+one:
 
 {families}
 
