@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import minifold
 from minifold.config import preset
 from minifold.data.structures import Chain
 from minifold.errors import BadInput
@@ -74,3 +75,4 @@ def test_what_lies_beside_is_held_out(tmp_path):
     assert set(scores) == {"model", "helix", "random walk"}
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert settings["loss"]["geometry"] > 0
+    assert minifold.load(str(tmp_path / "out" / "weights.safetensors")).config.settle

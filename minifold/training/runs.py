@@ -127,8 +127,10 @@ def train(
     config = trained.config if trained else preset(preset_name)
     if recycles is not None:
         config = config.replace(recycles=recycles)
+    held_out = [] if toy else held_out_beside(data)
+    if held_out:  # else unknown folds, averaged, run into themselves
+        config = config.replace(settle=True)
     with distributed.joined(choose_device(device)) as where:
-        held_out = [] if toy else held_out_beside(data)
         settings = TOY if toy else SHORT if held_out else SEVEN
         settings = replace(settings, steps=steps, minutes=minutes, seed=seed)
         settings = replace(settings, batch=max(settings.batch, distributed.world()))
