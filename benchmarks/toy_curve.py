@@ -53,18 +53,16 @@ TRIANGLES = (
     "triangle_outgoing", "triangle_incoming", "triangle_starting", "triangle_ending",
 )  # fmt: skip
 HALF = {"c_m": 16, "c_z": 16, "c_s": 64, "c_outer": 6, "c_triangle": 8}
-TWICE = {"c_m": 64, "c_z": 64, "c_s": 256, "c_outer": 24, "c_triangle": 32}
 VARIANTS = (
     *(Variant("as it is", f"nano, seed {seed}", seed=seed) for seed in (1, 2)),
     Variant("size", "half as wide", HALF),
-    Variant("size", "twice as wide", TWICE),
     Variant("triangles", "no triangles at all", without=TRIANGLES),
     Variant("first frames", "all in one point", {"start": "black_hole"}),
     Variant("recycling", "trained with 0 or 1", {"recycles": 1}),
     Variant("trunk alone at first", "never", settings={"trunk_first": 0.0}),
     *(
         Variant("losses", f"without {name}", loss={name: 0.0})
-        for name in ("distogram", "fape_backbone", "smooth_lddt", "start_torsions")
+        for name in ("distogram", "fape_backbone", "smooth_lddt")
     ),
 )
 
