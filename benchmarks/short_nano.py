@@ -28,7 +28,7 @@ from minifold.data.backbone import CB_SITE
 from minifold.data.features import collate, make_batch
 from minifold.data.msa import read_alignment
 from minifold.data.residues import ATOM_INDEX
-from minifold.data.short_chains import clusters
+from minifold.data.short_chains import LONGEST, SHORTEST, clusters
 from minifold.data.structures import Chain, read_structure
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
@@ -43,7 +43,6 @@ from minifold.training.sources import Example, Proteins, read_examples
 
 ROOT = Path(__file__).parent.parent
 CA = ATOM_INDEX["CA"]
-SHORTEST, LONGEST = 30, 100  # residues
 RESOLUTION = 2.5  # Å, taken for all: the bundle does not say, and without one pLDDT learns nothing
 LOOSEST = 1.2  # radius of gyration over what is expected, at most: "compact" in the bundle
 SCORES = {

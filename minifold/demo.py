@@ -47,7 +47,7 @@ TOYS = (
 REAL = {
     "seven-nano": "These weights were trained on these very proteins: they know them by heart, "
     "which shows only that all parts work together.",
-    "short-nano": "These weights were trained on 800 short natural chains, not on these, though "
+    "short-nano": "These weights were trained on 826 short natural chains, not on these, though "
     "on relatives of some. A single sequence does not give a fold: expect the local structure and "
     "the size, no more, and compare with the floors, helix and random walk.",
 }

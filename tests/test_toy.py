@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from minifold.data.toyworld import ToyWorld
 from minifold.errors import BadInput
 from minifold.model.alphafold import AlphaFold
 from minifold.predict import load
+from minifold.training import runs
 from minifold.training.controls import compare, foreign, hide
 from minifold.training.losses import loss
 from minifold.training.sources import precision_of
@@ -126,6 +129,17 @@ def test_the_outer_products_of_a_newborn_are_heard_at_once():
     zeros = {name for name, p in AlphaFold(TINY).named_parameters() if not p.any()}
     others = {name for name, p in model.named_parameters() if not p.any()}
     assert zeros - others == {"trunk.evoformer.stack.blocks.0.outer_product.output.weight"}
+
+
+@pytest.mark.parametrize("begin, rate, alone", [(None, 8e-3, 0.35), ("toy-nano-early", 2e-3, 0.0)])
+def test_what_has_learnt_already_goes_on_gently(tmp_path, monkeypatch, begin, rate, alone):
+    monkeypatch.setattr(runs, "compare", lambda *_, **__: ({}, None))
+    runs.train("nano", "toy", tmp_path, steps=1, quiet=True, begin=begin)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert (settings["learning_rate"], settings["trunk_first"]) == (rate, alone)
+    assert settings["learning_rate"] * settings["structure_rate"] == pytest.approx(3e-3)
+    first = load(str(tmp_path / "weights.safetensors")).trunk.evoformer.stack.blocks[0]
+    assert (first.outer_product.output.weight.std() > 0.9) == (begin is None)
 
 
 def test_true_distances_have_the_best_contact_precision(toy):

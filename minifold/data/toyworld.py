@@ -92,9 +92,8 @@ class ToyWorld:
     """Endless toy proteins: example n of a seed is always the same, however it is asked for.
 
     Examples are made in blocks of `block`; a block has its own random numbers, from the seed and
-    its number. The same seed gives the same proteins on every CPU (they are
-    made in float64), others on another device, or with other dials. A larger
-    block is faster on a GPU.
+    its number. The same seed gives the same proteins on every CPU (they are made in float64), and
+    others on another device or with other dials. A larger block is faster on a GPU.
 
     Raises:
         BadInput: a dial is out of its range.

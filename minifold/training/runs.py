@@ -143,7 +143,7 @@ def train(
         model = newborn(config) if toy else AlphaFold(config)
         if trained:
             model.load_state_dict(trained.state_dict())
-            settings = replace(settings, **(LEARNT if toy else {}))
+            settings = replace(settings, **LEARNT) if toy else settings
         trainer = Trainer(model, source, settings, folder, where)
         if resume:
             trainer.resume()
