@@ -1,6 +1,6 @@
 """How learning in the toy world goes, and what each part of the model and of its training buys.
 
-    python -m benchmarks.toy_curve [--minutes 2.5] [--out out/toy_curve]
+    python -m benchmarks.toy_curve [--minutes 6] [--out out/toy_curve]
 
 Trains preset ``nano`` again and again, each time from scratch and for the same CPU time, with one
 thing changed; then looks at the shipped weights by depth and by recycles. Interrupted, it goes on
@@ -49,22 +49,32 @@ class Variant:
     seed: int = 1
 
 
-TRIANGLES = (
-    "triangle_outgoing", "triangle_incoming", "triangle_starting", "triangle_ending",
-)  # fmt: skip
+MULTIPLICATION = ("triangle_outgoing", "triangle_incoming")
+ATTENTION = ("triangle_starting", "triangle_ending")
 HALF = {"c_m": 16, "c_z": 16, "c_s": 64, "c_outer": 6, "c_triangle": 8}
+TWICE = {"c_m": 64, "c_z": 64, "c_s": 256, "c_outer": 24, "c_triangle": 32}
 VARIANTS = (
     *(Variant("as it is", f"nano, seed {seed}", seed=seed) for seed in (1, 2)),
     Variant("size", "half as wide", HALF),
-    Variant("triangles", "no triangles at all", without=TRIANGLES),
+    Variant("size", "twice as wide", TWICE),
+    Variant("size", "one Evoformer block", {"evoformer_blocks": 1}),
+    Variant("size", "four Evoformer blocks", {"evoformer_blocks": 4}),
+    Variant("triangles", "no triangle multiplication", without=MULTIPLICATION),
+    Variant("triangles", "no triangle attention", without=ATTENTION),
+    Variant("triangles", "no triangles at all", without=MULTIPLICATION + ATTENTION),
     Variant("first frames", "all in one point", {"start": "black_hole"}),
+    Variant("first frames", "on a line", {"start": "line"}),
     Variant("recycling", "trained with 0 or 1", {"recycles": 1}),
     Variant("trunk alone at first", "never", settings={"trunk_first": 0.0}),
     *(
         Variant("losses", f"without {name}", loss={name: 0.0})
-        for name in ("distogram", "fape_backbone", "smooth_lddt")
+        for name in (
+            "distogram", "fape_backbone", "fape_local", "smooth_lddt", "start_torsions",
+            "masked_msa",
+        )
     ),
-)
+    Variant("losses", "fape_backbone 2 instead of 0.5", loss={"fape_backbone": 2.0}),
+)  # fmt: skip
 
 
 def leave_out(model: AlphaFold, modules: tuple[str, ...]) -> None:
@@ -97,6 +107,7 @@ def train(variant: Variant, minutes: float, out: Path) -> dict:
     found = {
         "parameters": sum(sizes.values()) - unused,
         "steps": trainer.step,
+        "hardware": hardware(),
         "curve": [{k: row[k] for k in ("step", "minutes", "lddt_ca")} for row in trainer.rows],
         "scores": summary(family_scores(trainer.average, fresh_families(FRESH, FAMILIES))),
     }
@@ -188,7 +199,7 @@ def write(
         practised=practised,
         recycles=_table(["recycles", *SCORES], cycles),
         depths=_table(["sequences", "predictor", *SCORES], depths),
-        hardware=hardware(),
+        hardware=results[0][1]["hardware"],
     )
     (ROOT / "results" / "toy_curve.md").write_text(text)
     with open(ROOT / "results" / "toy_curve.csv", "w", newline="") as file:
@@ -251,7 +262,7 @@ def _cell(value) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=2.5, help="CPU minutes of a training")
+    parser.add_argument("--minutes", type=float, default=6.0, help="CPU minutes of a training")
     parser.add_argument("--out", type=Path, default=Path("out/toy_curve"))
     a = parser.parse_args()
     torch.set_num_threads(1)

@@ -122,7 +122,7 @@ class Attention(nn.Module):
         if bias is not None:
             logits = logits + bias
         if mask is not None:
-            logits = logits.masked_fill(mask[..., None, None, :] == 0, MASKED)
+            logits = logits + (1 - mask[..., None, None, :]) * MASKED  # cheaper than a choice
         weights = torch.softmax(logits.float(), dim=-1).to(v.dtype)
         if self.record is not None:
             self.record(weights)

@@ -25,32 +25,36 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
     Gives the device of this process.
     """
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if several and device.type == "cuda":
+    started = "LOCAL_RANK" in os.environ  # by torchrun
+    if started and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    if several:
+    if started:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
-        if several:
+        if started:
             dist.destroy_process_group()
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
     """Number of this process; number 0 writes the files and talks."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def world() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, in one exchange."""
-    if world() == 1:
+    if not _joined():
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
@@ -60,7 +64,7 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> None:
 
 def mean_over_processes(values: Sequence[float], device: torch.device) -> list[float]:
     """The mean of each number over all processes: the same numbers everywhere."""
-    if world() == 1:
+    if not _joined():
         return list(values)
     total = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(total)

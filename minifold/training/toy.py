@@ -22,6 +22,7 @@ from minifold.training.toyscores import family_scores, summary
 HELD_OUT = 1_000_003  # the seeds of held-out families are this much larger
 LOGGED = ("precision", "lddt_ca", "lddt_long", "rmsd_ca", "mirrored")
 FEWER = 0.25  # share of the examples that show only some rows of the family
+BLOCK, GPU_BLOCK = 64, 256  # families made together; a GPU takes as long for many as for few
 SPACING = 16  # blocks between two uses of a family
 MULTIPLE = 8  # lengths are padded to one: kernels prepare themselves for every new shape anew
 
@@ -75,7 +76,8 @@ class ToyFamilies:
         self.config, self.seed, self.control = config, seed, control
         self.uses, self.clamped = uses, clamped
         self.data = f"toy families (length {length}, depth {depth}, seed {seed}, hidden: {control})"
-        self.world = ToyWorld(length=length, depth=depth, seed=seed, device=device)
+        block = BLOCK if device == "cpu" else GPU_BLOCK
+        self.world = ToyWorld(length=length, depth=depth, seed=seed, device=device, block=block)
         unseen = ToyWorld(length=length, depth=depth, seed=seed + HELD_OUT).sample(held_out)
         self.held_out = [
             hide(Example(unseen.chain(n, f"toy{n}"), unseen.alignment(n, f"toy{n}")), control, n)
@@ -92,7 +94,7 @@ class ToyFamilies:
         number, part = divmod(step, per_round)
         examples = self._examples(number)
         rng = np.random.default_rng([self.seed, number])
-        lengths = examples.mask.sum(1).cpu().numpy()
+        lengths = examples.mask.sum(1).numpy()
         by_length = np.lexsort([rng.random(len(lengths)), lengths])
         mine = by_length.reshape(per_round, size)[rng.permutation(per_round)[part]]
         rng = np.random.default_rng([self.seed, number, part])
@@ -117,8 +119,11 @@ class ToyFamilies:
 
     def _future(self, number: int) -> Future[ToyExamples]:
         if number not in self._blocks:
-            self._blocks[number] = self._maker.submit(self.world.make_block, number)
+            self._blocks[number] = self._maker.submit(self._make, number)
         return self._blocks[number]
+
+    def _make(self, number: int) -> ToyExamples:
+        return self.world.make_block(number).to("cpu")  # features are made there
 
     def _features(self, examples: ToyExamples, n: int, rng: np.random.Generator) -> Batch:
         one, two = (int(x) for x in rng.integers(2**31, size=2))
