@@ -150,7 +150,7 @@ ABOUT = """# What buys what in the toy world
 Preset `nano` ({parameters:,} parameters), {minutes:g} CPU minutes from scratch, one thing changed
 at a time; {families} fresh families of 32 to 48 residues and 64 sequences. All have the same time,
 so what is cheaper sees more families: `families` counts those shown (each one up to six times).
-The two seeds of the first rows say how much is chance.
+The two seeds of the first rows say how much is chance. Trainings ran side by side.
 
 ![curves](toy_curve.png)
 
@@ -211,19 +211,31 @@ def write(
 
 
 def draw(results, floor, depth, recycles) -> bytes:
-    """Four panels: lDDT by minutes, by change, by depth, by recycles."""
-    figure, axes = style.sheet(11, 8.4, columns=2, rows=2)
-    curves, changes, depths, cycles = np.ravel(axes)
+    """Six panels of lDDT: by minutes, families, parameters, change, depth and recycles."""
+    figure, axes = style.sheet(15, 8.4, columns=3, rows=2)
+    minutes, families, parameters, changes, depths, cycles = np.ravel(axes)
     others = iter(style.CYCLE[1:])
     for variant, found in results:
-        if variant.group in ("as it is", "size"):
-            x, y = ([row[key] for row in found["curve"]] for key in ("minutes", "lddt_ca"))
-            same = variant.group == "as it is"
+        same = variant.group == "as it is"
+        if same or variant.group == "size":
             color = style.BLUE if same else next(others)
-            label = "nano (2 seeds)" if same and variant.seed == 1 else variant.name
-            curves.plot(x, y, "o-", color=color, label=None if same and variant.seed > 1 else label)
-    curves.set(xlabel="CPU minutes", ylabel="lDDT-Cα, 32 held-out families", ylim=(0.2, 0.85))
-    curves.legend(fontsize=8)
+            label = "as it is" if same and variant.seed == 1 else variant.name
+            look = {"color": color, "label": None if same and variant.seed > 1 else label}
+            y = [row["lddt_ca"] for row in found["curve"]]
+            minutes.plot([row["minutes"] for row in found["curve"]], y, "o-", **look)
+            families.plot([TOY.batch * row["step"] for row in found["curve"]], y, "o-", **look)
+            size, end = found["parameters"] / 1000, found["scores"]["lddt_ca"]
+            parameters.plot([size], [end], "o", **look)
+            beside = {"xytext": (6, -12), "textcoords": "offset points", "fontsize": 8}
+            if look["label"]:
+                parameters.annotate(label, (size, end), **beside)
+    minutes.set(xlabel="CPU minutes", ylabel="lDDT-Cα, 32 held-out families")
+    minutes.legend(fontsize=8, loc="lower right")
+    families.set(xlabel="families shown", ylabel="lDDT-Cα, 32 held-out families")
+    parameters.set(
+        xlabel="thousand parameters (all the same time)", ylabel="lDDT-Cα, fresh families"
+    )
+    parameters.set(xlim=(0, 1500))
     scores = [found["scores"]["lddt_ca"] for _, found in results]
     places = -np.arange(len(scores))
     colors = [style.BLUE if v.group == "as it is" else style.GREY for v, _ in results]
@@ -233,18 +245,20 @@ def draw(results, floor, depth, recycles) -> bytes:
     for k, name in enumerate(("model", "columns shuffled")):
         values = [both[name]["lddt_ca"] for both in depth.values()]
         depths.plot(list(depth), values, "o-", color=(style.BLUE, style.ORANGE)[k], label=name)
-    depths.set(xscale="log", xlabel="sequences", ylabel="lDDT-Cα, toy-nano", ylim=(0.2, 0.9))
+    depths.set(xscale="log", xlabel="sequences", ylabel="lDDT-Cα, toy-nano")
     depths.set_xticks(list(depth), [str(k) for k in depth])
     depths.minorticks_off()
     depths.legend(fontsize=8)
     values = [s["lddt_ca"] for s in recycles.values()]
     cycles.plot(list(recycles), values, "o-", color=style.BLUE)
-    cycles.set(xlabel="recycles", ylabel="lDDT-Cα, toy-nano", ylim=(0.2, 0.9))
+    cycles.set(xlabel="recycles", ylabel="lDDT-Cα, toy-nano")
     cycles.set_xticks(list(recycles))
+    lines = {"color": style.INK, "linewidth": 1}
     for name, mark in (("straight helix", ":"), ("random walk", "--")):
-        for ax in (curves, depths, cycles):
-            ax.axhline(floor[name]["lddt_ca"], color=style.INK, linewidth=1, linestyle=mark)
-        changes.axvline(floor[name]["lddt_ca"], color=style.INK, linewidth=1, linestyle=mark)
+        for ax in (minutes, families, parameters, depths, cycles):
+            ax.axhline(floor[name]["lddt_ca"], linestyle=mark, **lines)
+            ax.set_ylim(0.2, 0.9)
+        changes.axvline(floor[name]["lddt_ca"], linestyle=mark, **lines)
     cycles.text(0, floor["random walk"]["lddt_ca"] + 0.015, "dashed: random walk, dotted: helix")
     return style.png(figure)
 

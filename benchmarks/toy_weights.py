@@ -44,9 +44,8 @@ ABOUT = """# toy-nano on unseen toy proteins
 
 {count} fresh families of 32 to 48 residues and 64 sequences. `rmsd_ca` is the median, in Å; all
 else are means. `precision`: contacts, top L/2, |i-j| >= 6. `lddt_long`: pairs with |i-j| >= 6. The
-controls are the same model with less to read. What twins learn that are *trained* without
-covariation is in [toy_learning.md](toy_learning.md); `--twin` adds one that was trained as long as
-these weights.
+controls are the same model with less to read. Twins are *trained* without covariation: `--twin`
+adds one that had as long as these weights, others are in [toy_learning.md](toy_learning.md).
 
 {all}
 
@@ -133,15 +132,18 @@ def main() -> None:
     for low, high in LENGTHS:
         some = fresh_families(a.seed + 1, a.count // 4, (low, high))
         sizes[f"{low}-{high} residues, 64 sequences"] = summary(family_scores(model, some))
-    depths = []
+    depths, residues = [], []
     for depth in DEPTHS:
         some = fresh_families(a.seed + 2, a.count // 4, (32, 48), depth)
         depths.append(family_scores(model, some))
+        residues.append(confidence(model, some))
         sizes[f"32-48 residues, {depth} sequences"] = summary(depths[-1])
     of_depths = (np.concatenate([x[key] for x in depths]) for key in ("plddt", "lddt_ca"))
+    of_residues = (np.concatenate(x) for x in zip(*residues))
     among = ", ".join(str(depth) for depth in DEPTHS)
     knows = [
         _knows("residues, 64 sequences", *confidence(model, examples)),
+        _knows(f"residues, {among} sequences", *of_residues),
         _knows("families, 64 sequences", rows["model"]["plddt"], rows["model"]["lddt_ca"]),
         _knows(f"families, {among} sequences", *of_depths),
     ]

@@ -1353,7 +1353,7 @@ plt.show()
 # minifold's small models have some help here: before the first layer of the structure module, plain geometry lays the chain where the distogram and the predicted torsions put it ([DEVIATIONS.md](../DEVIATIONS.md), D27). AlphaFold2 starts with all residues in one point and learns this, too.
 
 # %%
-MIXTURE = replace(TOY.loss, distogram=3.0, masked_msa=0.1)  # as for toy-nano
+MIXTURE = replace(TOY.loss, fape_backbone=2.0, distogram=3.0, masked_msa=0.1)  # as for toy-nano
 for name in ("fape_backbone", "fape_sidechain", "chi", "distogram", "masked_msa", "plddt"):
     print(
         f"{name:15s} AlphaFold2 {getattr(WEIGHTS, name):5g}   toy-nano {getattr(MIXTURE, name):5g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -131,10 +132,16 @@ def test_the_outer_products_of_a_newborn_are_heard_at_once():
     assert zeros - others == {"trunk.evoformer.stack.blocks.0.outer_product.output.weight"}
 
 
-@pytest.mark.parametrize("begin, rate, alone", [(None, 8e-3, 0.35), ("toy-nano-early", 2e-3, 0.0)])
-def test_what_has_learnt_already_goes_on_gently(tmp_path, monkeypatch, begin, rate, alone):
+@pytest.mark.parametrize(
+    "name, begin, rate, alone",
+    [("nano", None, 8e-3, 0.35), ("nano", "toy-nano-early", 2e-3, 0.0), ("mini", None, 2e-3, 0.35)],
+)
+def test_wide_trunks_and_what_has_learnt_take_small_steps(
+    tmp_path, monkeypatch, name, begin, rate, alone
+):
     monkeypatch.setattr(runs, "compare", lambda *_, **__: ({}, None))
-    runs.train("nano", "toy", tmp_path, steps=1, quiet=True, begin=begin)
+    monkeypatch.setattr(runs, "ToyFamilies", partial(ToyFamilies, held_out=1))
+    runs.train(name, "toy", tmp_path, steps=1, quiet=True, begin=begin, device="cpu")
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert (settings["learning_rate"], settings["trunk_first"]) == (rate, alone)
     assert settings["learning_rate"] * settings["structure_rate"] == pytest.approx(3e-3)
