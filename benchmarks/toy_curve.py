@@ -56,7 +56,7 @@ TWICE = {"c_m": 64, "c_z": 64, "c_s": 256, "c_outer": 24, "c_triangle": 32}
 VARIANTS = (
     *(Variant("as it is", f"nano, seed {seed}", seed=seed) for seed in (1, 2)),
     Variant("size", "half as wide", HALF),
-    Variant("size", "twice as wide", TWICE),
+    Variant("size", "twice as wide, same rates", TWICE),
     Variant("size", "one Evoformer block", {"evoformer_blocks": 1}),
     Variant("size", "four Evoformer blocks", {"evoformer_blocks": 4}),
     Variant("triangles", "no triangle multiplication", without=MULTIPLICATION),
@@ -224,23 +224,22 @@ def draw(results, floor, depth, recycles) -> bytes:
             y = [row["lddt_ca"] for row in found["curve"]]
             minutes.plot([row["minutes"] for row in found["curve"]], y, "o-", **look)
             families.plot([TOY.batch * row["step"] for row in found["curve"]], y, "o-", **look)
-            size, end = found["parameters"] / 1000, found["scores"]["lddt_ca"]
-            parameters.plot([size], [end], "o", **look)
-            beside = {"xytext": (6, -12), "textcoords": "offset points", "fontsize": 8}
-            if look["label"]:
-                parameters.annotate(label, (size, end), **beside)
+            parameters.plot([found["parameters"] / 1000], [found["scores"]["lddt_ca"]], "o", **look)
     minutes.set(xlabel="CPU minutes", ylabel="lDDT-Cα, 32 held-out families")
     minutes.legend(fontsize=8, loc="lower right")
     families.set(xlabel="families shown", ylabel="lDDT-Cα, 32 held-out families")
     parameters.set(
         xlabel="thousand parameters (all the same time)", ylabel="lDDT-Cα, fresh families"
     )
-    parameters.set(xlim=(0, 1500))
+    parameters.set(xlim=(0, 1200))
+    parameters.legend(fontsize=8, loc="lower right")
     scores = [found["scores"]["lddt_ca"] for _, found in results]
     places = -np.arange(len(scores))
     colors = [style.BLUE if v.group == "as it is" else style.GREY for v, _ in results]
     changes.barh(places, scores, color=colors)
-    changes.set_yticks(places, [v.name for v, _ in results], fontsize=8)
+    plain = ("as it is", "size", "triangles", "losses")
+    names = [v.name if v.group in plain else f"{v.group}: {v.name}" for v, _ in results]
+    changes.set_yticks(places, names, fontsize=8)
     changes.set(xlabel="lDDT-Cα, fresh families", xlim=(0.2, 0.85))
     for k, name in enumerate(("model", "columns shuffled")):
         values = [both[name]["lddt_ca"] for both in depth.values()]
