@@ -770,7 +770,7 @@ assert min(x[6].mean() for x in trained_so) > rest[6].mean() + 0.02
 
 # %% [markdown]
 # (16 families; bars: standard error over them.) Thirty-two steps are a tiny part of a training. Even so they take away a part of the harm, the more the farther you go: the network begins to learn what the new numbers mean, or at least not to be
-# disturbed by them. The control, with just as many steps, learns nothing of the kind.
+# disturbed by them. The control, with just as many steps, gets a small part of this, no more.
 #
 # Is it a *gain*? Two comparisons, and the second is the one that counts: the practised model with one recycle against itself without (the lines `first recycle`), and its best point against the best point of the control. To answer that for good one has to train both ways from the beginning, for the same time. [results/toy_curve.md](../results/toy_curve.md) did so, for six minutes each: after so short a training the one that practised recycling is no better (it had made fewer steps, since each costs more). The same page says what depth, triangles, the start of the frames and each loss buy.
 #
