@@ -107,6 +107,12 @@ def test_a_twin_never_sees_what_is_hidden_from_it():
     assert query.batch(0, 4).msa_feat.shape[1] == 1
 
 
+def test_a_gpu_takes_more_examples_at_once():
+    cpu, gpu = (runs.toy_settings(TINY, torch.device(name)) for name in ("cpu", "cuda"))
+    assert cpu == runs.TOY and not cpu.bfloat16
+    assert (gpu.batch, gpu.bfloat16) == (16, True)
+
+
 def test_another_alignment_keeps_the_query():
     world = ToyWorld(length=(12, 20), depth=8, seed=9)
     toys = world.sample(2)

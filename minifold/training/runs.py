@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minifold.config import preset
+from minifold.config import Config, preset
 from minifold.data.files import write_bytes
 from minifold.data.residues import ATOM_INDEX
 from minifold.data.structures import Chain
@@ -135,12 +135,11 @@ def train(
     if held_out:  # else unknown folds, averaged, run into themselves
         config = config.replace(settle=True)
     with distributed.joined(choose_device(device)) as where:
-        settings = TOY if toy else SHORT if held_out else SEVEN
+        if toy:
+            settings = toy_settings(config, where, learnt=trained is not None)
+        else:
+            settings = SHORT if held_out else SEVEN
         settings = replace(settings, steps=steps, minutes=minutes, seed=seed)
-        if toy and where.type == "cuda":
-            settings = replace(settings, **ON_GPU)
-        if toy and config.c_z > preset("nano").c_z:
-            settings = replace(settings, **GENTLE)
         settings = replace(settings, batch=max(settings.batch, distributed.world()))
         if toy:
             source = ToyFamilies(config, seed=seed, device=where.type)
@@ -151,7 +150,6 @@ def train(
         model = newborn(config) if toy else AlphaFold(config)
         if trained:
             model.load_state_dict(trained.state_dict())
-            settings = replace(settings, **LEARNT) if toy else settings
         trainer = Trainer(model, source, settings, folder, where)
         if resume:
             trainer.resume()
@@ -163,6 +161,16 @@ def train(
     if toy:
         return rounded(compare(model, source.held_out, seed=seed)[0])
     return scores_beside_baselines(model, source.held_out)
+
+
+def toy_settings(config: Config, device: torch.device, learnt: bool = False) -> Settings:
+    """``TOY`` for a model of this size on this device, new or with weights that have learnt."""
+    settings = TOY
+    if device.type == "cuda":
+        settings = replace(settings, **ON_GPU)
+    if config.c_z > preset("nano").c_z:
+        settings = replace(settings, **GENTLE)
+    return replace(settings, **LEARNT) if learnt else settings
 
 
 def rounded(rows: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
