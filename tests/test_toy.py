@@ -146,7 +146,7 @@ def test_wide_trunks_and_what_has_learnt_take_small_steps(
     tmp_path, monkeypatch, name, begin, rate, alone
 ):
     monkeypatch.setattr(runs, "compare", lambda *_, **__: ({}, None))
-    monkeypatch.setattr(runs, "ToyFamilies", partial(ToyFamilies, held_out=1))
+    monkeypatch.setattr(runs, "ToyFamilies", partial(ToyFamilies, length=16, depth=8, held_out=1))
     runs.train(name, "toy", tmp_path, steps=1, quiet=True, begin=begin, device="cpu")
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert (settings["learning_rate"], settings["trunk_first"]) == (rate, alone)
