@@ -82,7 +82,7 @@ def test_one_of_two_processes_prints_one_table(tmp_path):
 
 
 @needs_distributed
-def test_a_folder_of_one_protein_trains_in_two_processes(tmp_path):
+def test_a_folder_of_one_protein_trains_in_two_processes_and_in_one(tmp_path):
     """There the batch is one protein; of several processes each takes one."""
     data = tmp_path / "data"
     data.mkdir()
@@ -92,3 +92,6 @@ def test_a_folder_of_one_protein_trains_in_two_processes(tmp_path):
     assert set(scores) == {"model", "helix", "random walk"}
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert settings["batch"] == 2
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 1)
+    scores = json.loads(launch(*torchrun, *command, "--out", tmp_path, "--json", processes=1))
+    assert set(scores) == {"model", "helix", "random walk"}
