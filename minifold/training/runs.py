@@ -142,7 +142,8 @@ def train(
         settings = replace(settings, steps=steps, minutes=minutes, seed=seed)
         settings = replace(settings, batch=max(settings.batch, distributed.world()))
         if toy:
-            source = ToyFamilies(config, seed=seed, device=where.type)
+            made_on = "cuda" if where.type == "cuda" else "cpu"  # MPS has no float64
+            source = ToyFamilies(config, seed=seed, device=made_on)
         else:
             clamped = SHORT_CLAMPED if held_out else 0.0
             source = Proteins(read_examples(data), config, held_out, seed, clamped)
