@@ -195,10 +195,10 @@ def write(
         parameters=results[0][1]["parameters"],
         minutes=minutes,
         families=FAMILIES,
-        trainings=_table(head, rows),
+        trainings=table(head, rows),
         practised=practised,
-        recycles=_table(["recycles", *SCORES], cycles),
-        depths=_table(["sequences", "predictor", *SCORES], depths),
+        recycles=table(["recycles", *SCORES], cycles),
+        depths=table(["sequences", "predictor", *SCORES], depths),
         hardware=results[0][1]["hardware"],
     )
     (ROOT / "results" / "toy_curve.md").write_text(text)
@@ -262,7 +262,8 @@ def draw(results, floor, depth, recycles) -> bytes:
     return style.png(figure)
 
 
-def _table(head: list[str], rows: list[list]) -> str:
+def table(head: list[str], rows: list[list]) -> str:
+    """Rows as Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)])
 

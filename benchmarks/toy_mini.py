@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.toy_curve import table
 from benchmarks.toy_learning import fresh_families
 from minifold.predict import choose_device, load
 from minifold.training.controls import compare
@@ -49,14 +50,6 @@ While it learnt (32 other held-out families):
 - command: `python -m benchmarks.toy_mini --minutes {minutes:g} --seed {seed} --count {count}`
 - hardware: {hardware}, shared with other work
 """
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    def cell(x) -> str:
-        return "–" if x is None else f"{x:.3f}" if isinstance(x, float) else str(x)
-
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in rows)])
 
 
 def main() -> None:
