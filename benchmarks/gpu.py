@@ -35,7 +35,7 @@ STEPS = (("nano", 4), ("nano", 32), ("mini", 4), ("mini", 32))  # presets and ex
 ABOUT = """# What a GPU buys
 
 Made with `python -m benchmarks.gpu --seed {seed}` on: {hardware}, PyTorch {torch}. The CPU is one
-core of the same machine. Both did other work meanwhile (a training on the GPU): read ratios.
+core of the same machine. Both are shared with other work: read ratios.
 
 Toy families of 32 residues and 64 sequences, whole (structure, alignment, side chains):
 

@@ -150,7 +150,7 @@ ABOUT = """# What buys what in the toy world
 Preset `nano` ({parameters:,} parameters), {minutes:g} CPU minutes from scratch, one thing changed
 at a time; {families} fresh families of 32 to 48 residues and 64 sequences. All have the same time,
 so what is cheaper sees more families: `families` counts those shown (each one up to six times).
-The two seeds of the first rows say how much is chance. Trainings ran side by side.
+The two seeds of the first rows say how much is chance.
 
 ![curves](toy_curve.png)
 
